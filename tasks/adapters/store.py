@@ -1,0 +1,175 @@
+"""The content-addressed store: stage outputs keyed by the digest of their inputs, behind one fsspec URI.
+
+A stage output is a folder `stages/<stage>/<key>/` whose completion marker is written last: a folder without a
+marker does not exist. References are `store://<stage>/<key>`, so that a store can move.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from pydantic import ValidationError
+
+from tasks.adapters.claim import claim
+from tasks.contracts import Record
+from tasks.digest import digest_file, digest_of
+from tasks.errors import EnvironmentUnusable
+from tasks.settings import Settings
+
+MARKER = "_COMPLETE.json"
+LAYOUT = 1
+_SCHEME = "store://"
+R = TypeVar("R", bound=Record)
+
+
+def stage_key(revision: int, *inputs: object) -> str:
+    """Key of a stage output: digest over the stage's REVISION, the digests of its inputs and its configuration."""
+    return digest_of([revision, *[i.model_dump(mode="json") if isinstance(i, Record) else i for i in inputs]])
+
+
+class Store:
+    """Stage outputs under one URI; work in progress lies in a local folder.
+
+    Args:
+        uri: folder or fsspec URI (s3://bucket/prefix, ...).
+        root: local folder (TUNELOOP_HOME) for locks, work in progress and copies of remote outputs.
+    """
+
+    def __init__(self, uri: str, root: Path) -> None:
+        self.fs, self.base = fsspec.core.url_to_fs(uri)
+        self.root = root
+        self.local = isinstance(self.fs, LocalFileSystem)
+
+    @classmethod
+    def open(cls) -> Store:
+        """The store that the settings name."""
+        settings = Settings()
+        return cls(settings.store, settings.root)
+
+    def uri(self, stage: str, key: str) -> str:
+        return f"{_SCHEME}{stage}/{key}"
+
+    def produce(
+        self, stage: str, key: str, kind: type[R], make: Callable[[Path], R], *, resumable: bool = False
+    ) -> R:
+        """The record of this stage output; `make(folder)` is called only if it is not there yet.
+
+        Two callers with the same key: the second waits, then takes what the first made. A killed attempt leaves
+        its work folder; with `resumable` the next attempt gets it as it is, otherwise an empty one.
+        """
+        with claim(self.root / "locks" / f"{stage}-{key[:32]}.lock", f"stage {stage} ({key[:12]})"):
+            found = self.find(stage, key, kind)
+            if found is not None:
+                return found
+            with _disk_errors(self.root):
+                work = self._work_folder(stage, key, resumable)
+                record = make(work)
+                self._commit(stage, key, work, record)
+        return record
+
+    def find(self, stage: str, key: str, kind: type[R]) -> R | None:
+        """The record of a complete output, or None. A record of an older layout counts as absent."""
+        path = f"{self._folder(stage, key)}/{MARKER}"
+        if not self.fs.exists(path):
+            return None
+        marker = json.loads(self.fs.cat_file(path))
+        if marker.get("layout") != LAYOUT:
+            return None
+        try:
+            return kind.model_validate(marker["record"])
+        except ValidationError:
+            return None
+
+    def path(self, uri: str) -> Path:
+        """Local folder of a stage output; a remote one is copied to the local cache first."""
+        stage, key = uri.removeprefix(_SCHEME).split("/", 1)
+        remote = self._folder(stage, key)
+        if self.local:
+            return Path(remote)
+        copy = self.root / "cache" / stage / key
+        if not (copy / MARKER).exists():
+            shutil.rmtree(copy, ignore_errors=True)
+            self.fs.get(remote, str(copy), recursive=True)
+        return copy
+
+    def verify(self, uri: str) -> list[str]:
+        """Names of files of a stage output that are missing or differ from the marker's SHA-256."""
+        folder = self.path(uri)
+        files: dict[str, str] = json.loads((folder / MARKER).read_text())["files"]
+        return [n for n, d in files.items() if not (folder / n).is_file() or digest_file(folder / n) != d]
+
+    def _folder(self, stage: str, key: str) -> str:
+        return f"{self.base}/stages/{stage}/{key}"
+
+    def _work_folder(self, stage: str, key: str, resumable: bool) -> Path:
+        work = self.root / "work" / stage / key
+        if not resumable:
+            shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True, exist_ok=True)
+        return work
+
+    def _commit(self, stage: str, key: str, work: Path, record: Record) -> None:
+        files = {p.relative_to(work).as_posix(): digest_file(p) for p in sorted(work.rglob("*")) if p.is_file()}
+        marker = json.dumps({"layout": LAYOUT, "record": record.model_dump(mode="json"), "files": files}, indent=1)
+        target = self._folder(stage, key)
+        if self.local:
+            _move_into_place(work, Path(target))
+            write_atomically(Path(target) / MARKER, marker)
+        else:
+            self.fs.put(str(work), target, recursive=True)
+            self.fs.pipe_file(f"{target}/{MARKER}", marker.encode())
+            shutil.rmtree(work)
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file so that readers see the old content or the new one, never a part of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
+def _move_into_place(work: Path, target: Path) -> None:
+    """Rename the work folder to its final name; what a killed attempt left there has no marker and goes."""
+    for path in work.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    try:
+        os.replace(work, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copytree(work, target)
+        shutil.rmtree(work)
+
+
+@contextlib.contextmanager
+def _disk_errors(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise EnvironmentUnusable(
+            "the disk is full",
+            where=str(error.filename or root),
+            why=f"{shutil.disk_usage(root).free / 1e6:.0f} MB are free",
+            remedy="free some space or set TUNELOOP_HOME to another disk, then repeat the command: "
+            "finished stages are kept",
+        ) from error

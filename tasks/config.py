@@ -1,0 +1,45 @@
+"""RunConfig: what to do. Composed of each stage's own configuration; every value is logged with the run."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from tasks.contracts import Record
+from tasks.evaluate.config import EvaluateConfig
+from tasks.gate.config import GateConfig
+from tasks.ingest.config import DataConfig
+from tasks.monitor.config import MonitorConfig
+from tasks.process.config import ProcessConfig
+from tasks.register.config import RegistryConfig
+from tasks.release.config import ReleaseConfig
+from tasks.train.config import ModelConfig, TrainConfig
+from tasks.validate.config import ChecksConfig
+from tasks.version.config import SplitConfig
+
+
+class RunConfig(Record):
+    """One run of the main job."""
+
+    project: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the project, e.g. support_desk.")
+    data: DataConfig
+    process: ProcessConfig = ProcessConfig()
+    checks: ChecksConfig = ChecksConfig()
+    split: SplitConfig = SplitConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    gate: GateConfig = GateConfig()
+    registry: RegistryConfig = RegistryConfig()
+    release: ReleaseConfig = ReleaseConfig()
+    monitor: MonitorConfig = MonitorConfig()
+
+    @model_validator(mode="after")
+    def _micro_batch_divides_batch(self) -> RunConfig:
+        if self.train.batch_rows % self.train.micro_batch_rows:
+            raise ValueError("train.micro_batch_rows must divide train.batch_rows")
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model in the registry."""
+        return self.registry.model_name or self.project

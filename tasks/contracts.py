@@ -1,0 +1,262 @@
+"""Frozen records that pass between stages. Stages exchange references (URI, digest, counts), never payloads."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Digest = str
+Split = Literal["train", "test"]
+Outcome = Literal["kept", "merged", "quarantined"]
+
+
+class Record(BaseModel):
+    """Base of every record and configuration: immutable, unknown keys are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- rows -----------------------------------------------------------------------------------------------------
+
+
+class Message(Record):
+    """One turn of a conversation in the chat form every row is brought to."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class RowOrigin(Record):
+    """Where a row's bytes are. `row_id` is derived from `source_digest` and `record_index` only."""
+
+    source_uri: str = Field(description="Path or URI of the source as the user named it.")
+    source_digest: Digest = Field(description="SHA-256 of the whole source file.")
+    record_index: int = Field(ge=0, description="Zero-based index of the record in its source (line, element, section).")
+    byte_offset: int = Field(ge=0, description="Where the record starts in the source, in bytes; 0 for whole files.")
+    line: int = Field(ge=1, description="One-based line where the record starts.")
+
+
+class Row(Record):
+    """One example on its way through the data stages, with what happened to it so far.
+
+    `messages` is empty only where a record could not be understood; `raw_excerpt` then holds redacted text.
+    """
+
+    row_id: str = Field(description="`<first 16 hex of source digest>:<record index>`.")
+    origin: RowOrigin
+    messages: tuple[Message, ...] = ()
+    raw_excerpt: str = Field("", description="First 500 characters, redacted, of a record that could not be read.")
+    shape: str = Field("", description="Detected row shape, e.g. chat, prompt_completion.")
+    declared_split: Split | None = Field(None, description="The split its source was given for, if any.")
+    metadata: dict[str, str] = Field(default_factory=dict, description="agent, conversation_id, timestamp, rating, ...")
+    redactions: dict[str, int] = Field(default_factory=dict, description="Entity → how many were replaced.")
+    steps: tuple[str, ...] = Field((), description="Transformations applied, in order.")
+    outcome: Outcome = "kept"
+    reason: str = Field("", description="Why it was merged or quarantined: code and plain words.")
+    yields_to: str = Field("", description="row_id of the row a merged row yielded to.")
+    split: Split | None = None
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """Everything before the last assistant turn."""
+        return self.messages[:-1] if self.messages and self.messages[-1].role == "assistant" else self.messages
+
+    @property
+    def answer(self) -> str:
+        """Content of the last assistant turn; empty where there is none."""
+        return self.messages[-1].content if self.messages and self.messages[-1].role == "assistant" else ""
+
+
+class RowCounts(Record):
+    """What happened to how many rows. Always: rows_in = kept + merged + quarantined."""
+
+    rows_in: int = Field(ge=0)
+    kept: int = Field(ge=0)
+    merged: int = Field(ge=0)
+    quarantined: int = Field(ge=0)
+    redacted: int = Field(ge=0, description="Rows in which at least one personal value was replaced.")
+
+
+class Rows(Record):
+    """Reference to all rows after a data stage (one JSONL file of `Row`, in source order)."""
+
+    uri: str
+    digest: Digest
+    counts: RowCounts
+    reasons: dict[str, int] = Field(default_factory=dict, description="reason code → rows, merged and quarantined.")
+
+
+class ValidatedRows(Record):
+    """Rows after the quality rules, with the report people read."""
+
+    rows: Rows
+    rules: int = Field(description="Number of expectations that were loaded and evaluated.")
+    warnings: tuple[str, ...] = ()
+    report_uri: str = Field(description="Folder with Data Docs.")
+
+
+class DatasetVersion(Record):
+    """An immutable dataset version `ds://project/name@x.y.z`, identified by a digest over its canonical rows."""
+
+    address: str
+    version: str
+    digest: Digest
+    uri: str = Field(description="Folder with train.jsonl, test.jsonl, rows.jsonl, profile.json, card.md, manifest.json.")
+    manifest_digest: Digest
+    counts: RowCounts
+    reasons: dict[str, int]
+    train_rows: int
+    test_rows: int
+    tokenizer_digest: Digest
+    new: bool = Field(description="False when a version with this digest existed before this run.")
+    warnings: tuple[str, ...] = ()
+
+
+# --- models ---------------------------------------------------------------------------------------------------
+
+
+class BaseModelRef(Record):
+    """A base model on disk: safetensors, tokenizer and chat template, identified by content."""
+
+    name: str = Field(description="As configured: smollm2-135m, hf:owner/name@rev, or a folder.")
+    path: str
+    digest: Digest = Field(description="Over weights, configuration, tokenizer and template.")
+    tokenizer_digest: Digest = Field(description="Over tokenizer files and chat template only.")
+    parameters: int
+
+
+class LossPoint(Record):
+    """One point of the loss curve."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    tokens: int = Field(description="Tokens seen so far, padding excluded.")
+
+
+class TrainedModel(Record):
+    """An adapter in the store, with everything needed to load it the way it was trained."""
+
+    uri: str = Field(description="Folder with adapter_model.safetensors, adapter_config.json, training.json.")
+    adapter_digest: Digest
+    base: BaseModelRef
+    dataset: str = Field(description="Address of the dataset version.")
+    dataset_digest: Digest
+    quantization: Literal["nf4", "none"] = Field(description="How the frozen base weights were stored in training.")
+    steps: int
+    rows_seen: int
+    rows_available: int
+    tokens_per_second: float
+    final_loss: float
+    curve: tuple[LossPoint, ...]
+    decisions: dict[str, str] = Field(description="What was decided at run time, with the reason.")
+    seconds: float
+    interruptions: int = 0
+
+
+class Estimate(Record):
+    """A mean with its two-sided confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class SystemScores(Record):
+    """One system (base, tuned, champion, majority, nearest) on the held-out rows. Shares are in 0..1."""
+
+    exact_match: Estimate = Field(description="All structured fields right (or the whole answer, without fields).")
+    field_accuracy: Estimate = Field(description="Mean share of structured fields that are right.")
+    per_field: dict[str, float]
+    token_f1: Estimate
+    rouge_l: Estimate
+    valid_format: float = Field(description="Share of answers that parse into the expected form.")
+    perplexity: float | None = Field(None, description="Of the reference answers; None where the system is no model.")
+    retention: float | None = Field(None, description="Share of general-knowledge probes answered right.")
+    seconds_per_answer: float | None = None
+
+
+class EvalReport(Record):
+    """All systems on the same rows; per-row scores lie in the store."""
+
+    uri: str = Field(description="Folder with answers.jsonl (generated outputs and scores per row and system).")
+    digest: Digest
+    rows: int = Field(description="Held-out rows that were evaluated.")
+    rows_available: int
+    metric: Literal["exact_match", "token_f1"] = Field(description="Metric the gate compares.")
+    metric_reason: str
+    fields: tuple[str, ...] = Field(description="Structured fields that were compared; empty for free text.")
+    systems: dict[str, SystemScores]
+    differences: dict[str, Estimate] = Field(description="Paired `tuned - other` in the gate's metric, with interval.")
+    seconds: float
+
+
+class GateReason(Record):
+    """One rule with what it saw."""
+
+    rule: str
+    passed: bool
+    text: str
+
+
+class GateDecision(Record):
+    """Whether the candidate may be released, and why."""
+
+    passed: bool
+    reasons: tuple[GateReason, ...]
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        return tuple(r.text for r in self.reasons if not r.passed)
+
+
+class RegisteredModel(Record):
+    """A version in the MLflow registry."""
+
+    name: str
+    version: int
+    alias: Literal["champion", "challenger", "previous", ""] = ""
+    run_id: str
+    adapter_digest: Digest
+    new: bool = Field(description="False when this adapter had been registered before.")
+    url: str = Field("", description="Page of the version in a running MLflow; empty without a server.")
+
+
+class ServedModel(Record):
+    """A registered version as it lies on this machine, ready to be loaded: the same for champion, gate and gateway."""
+
+    name: str
+    version: int
+    adapter_path: str = Field(description="Local folder with the adapter.")
+    adapter_digest: Digest
+    base: BaseModelRef
+    quantization: Literal["nf4", "none"]
+    dataset: str = Field(description="Address of the dataset version it was trained on.")
+    dataset_uri: str
+
+
+class Release(Record):
+    """What became of a release attempt."""
+
+    model: RegisteredModel
+    status: Literal["promoted", "already_champion", "waiting_for_approval", "kept_previous"]
+    text: str
+
+
+class RunOutcome(Record):
+    """How a run of the main job ended: what the terminal, the JSON output and the summary page show."""
+
+    status: Literal["done", "unchanged", "refused", "data_refused", "failed", "waiting_for_approval", "interrupted"]
+    exit_code: int
+    dataset: DatasetVersion | None = None
+    base: BaseModelRef | None = None
+    trained: bool = False
+    model: TrainedModel | None = None
+    evaluation: EvalReport | None = None
+    gate: GateDecision | None = None
+    registered: RegisteredModel | None = None
+    release: Release | None = None
+    reasons: tuple[str, ...] = ()
+    seconds: dict[str, float] = Field(default_factory=dict, description="Wall seconds by stage.")
+    run_url: str | None = None

@@ -1,0 +1,58 @@
+"""What a running stage says about itself, for whoever listens in the same process (terminal, Prefect, MLflow)."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.contracts import Record
+
+
+class Progress(Record):
+    """One thing a stage says."""
+
+    stage: str
+    state: Literal["started", "running", "finished", "failed"]
+    text: str = ""
+    done: int = Field(0, ge=0)
+    total: int = Field(0, ge=0, description="0 where the end is not known.")
+    loss: float | None = None
+    eta_seconds: float | None = None
+    seconds: float = Field(0.0, description="Wall seconds since the stage started.")
+
+
+Listener = Callable[[Progress], None]
+_listeners: list[Listener] = []
+
+
+def publish(progress: Progress) -> None:
+    """Hand a progress record to every listener of this process."""
+    for listener in tuple(_listeners):
+        listener(progress)
+
+
+@contextlib.contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Have `listener` called for every progress record while the block runs."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+@contextlib.contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Publish start and end of a stage, with its wall seconds."""
+    began = time.monotonic()
+    publish(Progress(stage=name, state="started"))
+    state: Literal["finished", "failed"] = "failed"
+    try:
+        yield
+        state = "finished"
+    finally:
+        publish(Progress(stage=name, state=state, seconds=time.monotonic() - began))

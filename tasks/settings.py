@@ -1,0 +1,47 @@
+"""Where things are: environment variables TUNELOOP_*, never part of a RunConfig.
+
+Parameters change results and are logged with every run; settings only say where things lie and listen.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read afresh with `Settings()` wherever it is needed: flows run in processes of their own."""
+
+    model_config = SettingsConfigDict(env_prefix="TUNELOOP_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".tuneloop"), description="Folder for the store, the databases, logs and keys.")
+    store_uri: str = Field("", description="fsspec URI of the content-addressed store; empty: HOME/store.")
+    state_url: str = Field("", description="SQLAlchemy URL of the state database; empty: SQLite at HOME/state.db.")
+    mlflow_url: str = Field("", description="MLflow tracking URI; empty: SQLite at HOME/mlflow/mlflow.db.")
+    models_dir: Path | None = Field(None, description="Cache of converted base models; empty: HOME/models.")
+    prefect_port: int = Field(4200, description="Preferred port of the Prefect server that `up` starts.")
+    mlflow_port: int = Field(5000, description="Preferred port of the MLflow server that `up` starts.")
+    gateway_port: int = Field(8800, description="Preferred port of the gateway that `up` starts.")
+
+    @property
+    def root(self) -> Path:
+        """HOME as an absolute path."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def store(self) -> str:
+        return self.store_uri or str(self.root / "store")
+
+    @property
+    def state(self) -> str:
+        return self.state_url or f"sqlite:///{self.root / 'state.db'}"
+
+    @property
+    def mlflow(self) -> str:
+        return self.mlflow_url or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def models(self) -> Path:
+        return self.models_dir.expanduser().resolve() if self.models_dir else self.root / "models"
