@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from tasks.contracts import Record
+from tasks.digest import digest_of
 from tasks.evaluate.config import EvaluateConfig
 from tasks.gate.config import GateConfig
 from tasks.ingest.config import DataConfig
@@ -43,3 +44,8 @@ class RunConfig(Record):
     def model_name(self) -> str:
         """Name of the model in the registry."""
         return self.registry.model_name or self.project
+
+    @property
+    def policy_digest(self) -> str:
+        """Digest of everything that decides what a row may look like: a change makes a new major dataset version."""
+        return digest_of([part.model_dump(mode="json") for part in (self.data.privacy, self.process, self.checks)])

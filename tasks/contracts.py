@@ -32,7 +32,9 @@ class RowOrigin(Record):
 
     source_uri: str = Field(description="Path or URI of the source as the user named it.")
     source_digest: Digest = Field(description="SHA-256 of the whole source file.")
-    record_index: int = Field(ge=0, description="Zero-based index of the record in its source (line, element, section).")
+    record_index: int = Field(
+        ge=0, description="Zero-based index of the record in its source (line, element, section)."
+    )
     byte_offset: int = Field(ge=0, description="Where the record starts in the source, in bytes; 0 for whole files.")
     line: int = Field(ge=1, description="One-based line where the record starts.")
 
@@ -102,7 +104,9 @@ class DatasetVersion(Record):
     address: str
     version: str
     digest: Digest
-    uri: str = Field(description="Folder with train.jsonl, test.jsonl, rows.jsonl, profile.json, card.md, manifest.json.")
+    uri: str = Field(
+        description="Folder with train.jsonl, test.jsonl, rows.jsonl, profile.json, card.md, manifest.json."
+    )
     manifest_digest: Digest
     counts: RowCounts
     reasons: dict[str, int]
@@ -153,6 +157,7 @@ class TrainedModel(Record):
     decisions: dict[str, str] = Field(description="What was decided at run time, with the reason.")
     seconds: float
     interruptions: int = 0
+    new: bool = Field(True, description="False when the adapter had been trained before this run.")
 
 
 class Estimate(Record):
@@ -234,6 +239,8 @@ class ServedModel(Record):
     quantization: Literal["nf4", "none"]
     dataset: str = Field(description="Address of the dataset version it was trained on.")
     dataset_uri: str
+    redacted_entities: tuple[str, ...] = Field((), description="Entities its training data was freed of.")
+    phone_regions: tuple[str, ...] = Field((), description="Countries whose phone number formats were recognised.")
 
 
 class Release(Record):
@@ -244,14 +251,22 @@ class Release(Record):
     text: str
 
 
+class Candidate(Record):
+    """A trained model with its evidence; `registered` is None where the gate refused it."""
+
+    trained: TrainedModel
+    evaluation: EvalReport
+    gate: GateDecision
+    registered: RegisteredModel | None = None
+
+
 class RunOutcome(Record):
     """How a run of the main job ended: what the terminal, the JSON output and the summary page show."""
 
     status: Literal["done", "unchanged", "refused", "data_refused", "failed", "waiting_for_approval", "interrupted"]
     exit_code: int
     dataset: DatasetVersion | None = None
-    base: BaseModelRef | None = None
-    trained: bool = False
+    trained: bool = Field(False, description="Whether this run trained; False when the adapter was there already.")
     model: TrainedModel | None = None
     evaluation: EvalReport | None = None
     gate: GateDecision | None = None

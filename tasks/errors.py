@@ -81,3 +81,9 @@ class ReleaseFailed(TuneloopError):
     """The candidate did not serve as it should; the previous model goes on serving."""
 
     code, exit_code = "TL-RELEASE", 60
+
+
+class EvaluationFailed(TrainingFailed):
+    """The evaluation ended without scores for every system."""
+
+    code = "TL-EVALUATE"

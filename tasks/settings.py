@@ -5,6 +5,7 @@ Parameters change results and are logged with every run; settings only say where
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field
@@ -20,7 +21,9 @@ class Settings(BaseSettings):
     store_uri: str = Field("", description="fsspec URI of the content-addressed store; empty: HOME/store.")
     state_url: str = Field("", description="SQLAlchemy URL of the state database; empty: SQLite at HOME/state.db.")
     mlflow_url: str = Field("", description="MLflow tracking URI; empty: SQLite at HOME/mlflow/mlflow.db.")
-    models_dir: Path | None = Field(None, description="Cache of converted base models; empty: HOME/models.")
+    models_dir: Path | None = Field(
+        None, description="Cache of base models, shared by all homes; empty: $XDG_CACHE_HOME/tuneloop/models."
+    )
     prefect_port: int = Field(4200, description="Preferred port of the Prefect server that `up` starts.")
     mlflow_port: int = Field(5000, description="Preferred port of the MLflow server that `up` starts.")
     gateway_port: int = Field(8800, description="Preferred port of the gateway that `up` starts.")
@@ -44,4 +47,7 @@ class Settings(BaseSettings):
 
     @property
     def models(self) -> Path:
-        return self.models_dir.expanduser().resolve() if self.models_dir else self.root / "models"
+        if self.models_dir:
+            return self.models_dir.expanduser().resolve()
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        return cache / "tuneloop" / "models"

@@ -25,7 +25,12 @@ Event = dict[str, Any]
 
 
 def run_worker(
-    module: str, arguments: list[str], *, home: Path, log_file: Path, on_event: Callable[[Event], None],
+    module: str,
+    arguments: list[str],
+    *,
+    home: Path,
+    log_file: Path,
+    on_event: Callable[[Event], None],
     timeout_seconds: float | None = None,
 ) -> int:
     """Run `python -m module arguments` to its end and pass on its events; everything else it prints is logged.
@@ -36,8 +41,13 @@ def run_worker(
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-            text=True, start_new_session=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         record = remember(home, process.pid, module)
         timer = threading.Timer(timeout_seconds, process.terminate) if timeout_seconds else None
@@ -72,8 +82,11 @@ def emit(event: Event) -> None:
 def die_with_parent() -> None:
     """Worker side: exit as soon as standard input closes. Call before anything slow is imported."""
 
+    descriptor = sys.stdin.fileno()
+
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        # Read the descriptor, not sys.stdin: a thread inside the buffered reader aborts the interpreter's exit.
+        while os.read(descriptor, 4096):
             continue
         os._exit(128 + signal.SIGHUP)
 
@@ -85,8 +98,13 @@ def remember(home: Path, pid: int, name: str) -> Path:
     folder = home / "processes"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{pid}.json"
-    note = {"pid": pid, "started": psutil.Process(pid).create_time(), "name": name, "parent": os.getpid(),
-            "parent_started": psutil.Process().create_time()}
+    note = {
+        "pid": pid,
+        "started": psutil.Process(pid).create_time(),
+        "name": name,
+        "parent": os.getpid(),
+        "parent_started": psutil.Process().create_time(),
+    }
     path.write_text(json.dumps(note), encoding="utf-8")
     return path
 

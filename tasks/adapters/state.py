@@ -19,13 +19,15 @@ from tasks.settings import Settings
 metadata = sa.MetaData()
 
 holdout = sa.Table(
-    "holdout", metadata,
+    "holdout",
+    metadata,
     sa.Column("project", sa.String, primary_key=True),
     sa.Column("entity", sa.String, primary_key=True, comment="Digest of the normalised prompt, or of the group."),
     sa.Column("version", sa.String, nullable=False, comment="Address of the version that held it out first."),
 )
 dataset_versions = sa.Table(
-    "dataset_versions", metadata,
+    "dataset_versions",
+    metadata,
     sa.Column("project", sa.String, primary_key=True),
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("major", sa.Integer, primary_key=True),
@@ -39,24 +41,29 @@ dataset_versions = sa.Table(
     sa.UniqueConstraint("project", "name", "manifest_digest"),
 )
 releases = sa.Table(
-    "releases", metadata,
+    "releases",
+    metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("model", sa.String, nullable=False, index=True),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("adapter_digest", sa.String, nullable=False),
-    sa.Column("action", sa.String, nullable=False, comment="registered, waiting, promoted, rejected, rolled_back, failed"),
+    sa.Column(
+        "action", sa.String, nullable=False, comment="waiting, promoted, rejected, rolled_back, failed"
+    ),
     sa.Column("actor", sa.String, nullable=False),
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("at", sa.DateTime(timezone=True), nullable=False),
 )
 champions = sa.Table(
-    "champions", metadata,
+    "champions",
+    metadata,
     sa.Column("model", sa.String, primary_key=True),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("previous", sa.Integer, nullable=True),
 )
 requests = sa.Table(
-    "requests", metadata,
+    "requests",
+    metadata,
     sa.Column("id", sa.String, primary_key=True, comment="Answer id, as returned to the client."),
     sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
     sa.Column("model", sa.String, nullable=False),
@@ -70,7 +77,8 @@ requests = sa.Table(
     sa.Column("milliseconds", sa.Integer, nullable=False),
 )
 api_keys = sa.Table(
-    "api_keys", metadata,
+    "api_keys",
+    metadata,
     sa.Column("sha256", sa.String, primary_key=True, comment="Of a key with 256 random bits."),
     sa.Column("label", sa.String, nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),

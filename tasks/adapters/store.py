@@ -58,9 +58,7 @@ class Store:
     def uri(self, stage: str, key: str) -> str:
         return f"{_SCHEME}{stage}/{key}"
 
-    def produce(
-        self, stage: str, key: str, kind: type[R], make: Callable[[Path], R], *, resumable: bool = False
-    ) -> R:
+    def produce(self, stage: str, key: str, kind: type[R], make: Callable[[Path], R], *, resumable: bool = False) -> R:
         """The record of this stage output; `make(folder)` is called only if it is not there yet.
 
         Two callers with the same key: the second waits, then takes what the first made. A killed attempt leaves
@@ -139,7 +137,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _move_into_place(work: Path, target: Path) -> None:
@@ -151,7 +149,7 @@ def _move_into_place(work: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(target, ignore_errors=True)
     try:
-        os.replace(work, target)
+        work.replace(target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise

@@ -13,7 +13,9 @@ class GateConfig(Record):
     min_gain_over_base: float = Field(
         0.05, ge=0, le=1, description="The paired gain over the base must be larger than this, interval included."
     )
-    beat_majority: bool = Field(True, description="The candidate must beat the most frequent answer, interval included.")
+    beat_majority: bool = Field(
+        True, description="The candidate must beat the most frequent answer, interval included."
+    )
     beat_nearest: bool = Field(True, description="The candidate must beat copying the nearest row, interval included.")
     max_loss_to_champion: float = Field(
         0.02, ge=0, le=1, description="How much worse than the champion the candidate's paired mean may be (0..1)."

@@ -1,0 +1,47 @@
+# The two commands a newcomer needs: `make demo` and `make test`. Both set up what they need; a second call does not.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+CONFIG ?= examples/support_desk/config.yaml
+ARGS   ?=
+
+.PHONY: demo test check setup model bench clean
+.DEFAULT_GOAL := demo
+
+demo: setup model            ## raw files → dataset version → QLoRA → gate → registry → served answer, on this machine
+	$(BIN)/tuneloop run $(CONFIG) $(ARGS)
+
+test: setup model            ## the default tests, with coverage of tasks/ (trainer processes included)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --fail-under=85
+
+check: setup                 ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 50; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+model: $(VENV)/.model
+
+$(VENV)/.model: $(VENV)/.installed tasks/adapters/base_models.py
+	$(BIN)/tuneloop models fetch smollm2-135m
+	@touch $@
+
+bench: setup
+	@for file in bench/*.py; do echo "== $$file"; $(BIN)/python -m bench.$$(basename $$file .py) || exit 1; done
+
+bench-%: setup
+	$(BIN)/python -m bench.$(subst -,_,$*)
+
+clean:                       ## removes what the commands above made, not TUNELOOP_HOME
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage*

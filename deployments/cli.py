@@ -1,0 +1,48 @@
+"""`tuneloop`: the command line. One module a group of commands below `deployments/commands/`."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+
+from deployments.commands import config, data, doctor, init, models, run, runs, services
+from deployments.commands.console import err, error_json, print_error, print_json
+from tasks.errors import TuneloopError
+
+app = typer.Typer(
+    name="tuneloop",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From a company's own data to a fine-tuned language model that is proven better.",
+)
+for module in (init, run, doctor, services):
+    module.add_to(app)
+app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")
+app.add_typer(runs.app, name="runs")
+app.add_typer(config.app, name="config")
+
+
+def main() -> None:
+    """Entry point of the console script; turns every ending into the exit code that architecture promises."""
+    try:
+        app(standalone_mode=True)
+    except TuneloopError as error:
+        if "--json" in sys.argv:
+            print_json(error_json(error))
+        print_error(error)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        raise SystemExit(130) from None
+    except Exception:
+        traceback.print_exc()
+        err.print("this is a bug in Tuneloop: please report it with the lines above", style="bold red")
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

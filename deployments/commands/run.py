@@ -1,0 +1,179 @@
+"""`tuneloop run` and `tuneloop train`: the main job, in this process or handed to the worker."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from deployments.commands.config import AsJson, ConfigPath, Overrides
+from deployments.commands.console import err, error_json, out, print_error, print_json
+from deployments.config_file import LoadedConfig, load_config
+from deployments.environment import prepare_home, use_home
+from tasks.config import RunConfig
+from tasks.contracts import RunOutcome
+from tasks.errors import EnvironmentUnusable, TuneloopError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    app.command("run")(run)
+
+
+def run(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    submit: bool = typer.Option(False, "--submit", help="Hand the run to the worker that `tuneloop up` started."),
+    reason: str = typer.Option("", help="Why this run is started; shown when nothing changed."),
+) -> None:
+    """The main job to its end: raw files to a gated, registered, released model."""
+    loaded = load_config(config, overrides or ())
+    home = use_home(loaded.path)
+    for name in prepare_home(home):
+        err.print(f"ended what a killed run had left: {name}", style="yellow")
+    if submit:
+        _submit(loaded, reason, as_json)
+        return
+    raise typer.Exit(_run_here(loaded, home, reason, as_json))
+
+
+def _run_here(loaded: LoadedConfig, home: Path, reason: str, as_json: bool) -> int:
+    """Run the flow in this process and show how it ended; returns the exit code."""
+    from deployments.terminal import LiveRun
+
+    try:
+        with LiveRun():
+            outcome = _flow_outcome(loaded.config, home, reason)
+    except KeyboardInterrupt:
+        return _interrupted(as_json)
+    except TuneloopError as error:
+        if as_json:
+            print_json(error_json(error))
+        print_error(error)
+        return error.exit_code
+    _show(outcome, loaded, home, as_json)
+    return outcome.exit_code
+
+
+def _flow_outcome(config: RunConfig, home: Path, reason: str) -> RunOutcome:
+    from deployments.embedded import prefect_server
+
+    signal.signal(signal.SIGTERM, _terminated)
+    with prefect_server(home) as endpoint, disk_full_is_ours(home):
+        from flows.retrain import retrain
+
+        state: Any = retrain(config, reason, return_state=True)  # type: ignore[call-overload]
+        outcome: RunOutcome = state.result()
+    return outcome.model_copy(update={"run_url": outcome.run_url if not endpoint.embedded else None})
+
+
+def _terminated(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+class disk_full_is_ours:  # noqa: N801 - reads like contextlib's
+    """Turns a full disk, in whatever library it shows, into the coded error."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is not None and not isinstance(error, TuneloopError) and _means_full(error):
+            raise EnvironmentUnusable(
+                "the disk is full",
+                where=str(self.home),
+                why="a write failed in the middle of the run",
+                remedy="free some space or set TUNELOOP_HOME to another disk, then repeat the command: "
+                "finished stages are kept",
+            ) from error
+
+
+def _means_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if isinstance(error, sqlite3.Error) and "full" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def resume_command() -> str:
+    """The command line that goes on where an interrupted one stopped: the same again."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _interrupted(as_json: bool) -> int:
+    if as_json:
+        print_json({"status": "interrupted", "exit_code": 130, "resume": resume_command()})
+    err.print("\ninterrupted; what was finished is kept. To go on:", style="yellow")
+    err.print(f"  {resume_command()}", markup=False, soft_wrap=True)
+    return 130
+
+
+def _show(outcome: RunOutcome, loaded: LoadedConfig, home: Path, as_json: bool) -> None:
+    from deployments.summary import summary_html, summary_json
+    from deployments.terminal import closing_table
+
+    from tasks.adapters.store import Store, write_atomically
+
+    examples = None
+    if outcome.evaluation:
+        examples = Store.open().path(outcome.evaluation.uri) / "answers.jsonl"
+    page = home / "runs" / f"{loaded.config.project}-{os.getpid()}.html"
+    write_atomically(page, summary_html(outcome, examples))
+    following = next_commands(outcome, loaded.path)
+    if as_json:
+        print_json({**summary_json(outcome), "summary": str(page), "next": list(following)})
+    console: Callable[..., None] = err.print if as_json else out.print
+    console(closing_table(outcome, following))
+    console(f"summary: {outcome.run_url or page}", soft_wrap=True, style="dim")
+
+
+def next_commands(outcome: RunOutcome, config: Path) -> tuple[str, str, str]:
+    """Three commands that make sense after this ending."""
+    path = shlex.quote(os.path.relpath(config))
+    name = outcome.registered.name if outcome.registered else ""
+    if outcome.status in ("done", "unchanged"):
+        return (
+            f"tuneloop up {path}",
+            f"tuneloop models card {name}@champion --config {path}",
+            f"tuneloop data show {outcome.dataset.address if outcome.dataset else ''} --config {path}",
+        )
+    if outcome.status == "waiting_for_approval":
+        version = outcome.registered.version if outcome.registered else ""
+        return (
+            f"tuneloop models card {name}@challenger --config {path}",
+            f'tuneloop models promote {name} {version} --config {path} --reason "..."',
+            f'tuneloop models reject {name} {version} --config {path} --reason "..."',
+        )
+    if outcome.status == "data_refused":
+        return (f"tuneloop config show {path}", "tuneloop init FILE...", f"tuneloop run {path}")
+    address = outcome.dataset.address if outcome.dataset else ""
+    return (
+        f"tuneloop data show {address} --config {path}",
+        f"tuneloop config show {path}",
+        f"tuneloop run {path} --set train.epochs=4",
+    )
+
+
+def _submit(loaded: LoadedConfig, reason: str, as_json: bool) -> None:
+    from deployments.services.control import submit_run
+
+    submitted = submit_run(loaded.config, reason)
+    if as_json:
+        print_json({"status": "submitted", "exit_code": 0, "run_id": submitted.run_id, "run_url": submitted.url})
+    else:
+        out.print(f"handed to the worker: {submitted.url}", soft_wrap=True)

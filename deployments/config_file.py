@@ -1,0 +1,196 @@
+"""Configuration files: YAML to RunConfig, with the place of every value and of every mistake."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from tasks.config import RunConfig
+from tasks.errors import UsageError
+
+Address = tuple[str | int, ...]
+
+
+class LoadedConfig(NamedTuple):
+    """A configuration with where its values came from."""
+
+    config: RunConfig
+    path: Path
+    origins: dict[Address, str]
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
+    """Read a configuration file and apply `--set a.b=c` overrides; data paths become absolute.
+
+    Raises:
+        UsageError: the file is missing, not YAML, has a misspelt key or a value that is not allowed.
+    """
+    values, lines = _read(path)
+    origins = {address: f"{path.name}:{line}" for address, line in lines.items()}
+    for text in overrides:
+        address = _override(values, text)
+        origins[address] = f"--set {text.partition('=')[0]}"
+    try:
+        config = RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise _usage_error(error, path, origins) from error
+    return LoadedConfig(_with_absolute_paths(config, path.parent), path, origins)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[Address, int]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(
+            "there is no such configuration file",
+            where=str(path),
+            remedy="give the path of a YAML file, or write one with `tuneloop init FILE...`",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            "the configuration file cannot be read",
+            where=str(path),
+            why=str(error),
+            remedy="give a readable UTF-8 YAML file",
+        ) from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise UsageError(
+            "the configuration file is not YAML",
+            where=where,
+            why=getattr(error, "problem", "") or "",
+            remedy="correct the line; compare examples/support_desk/config.yaml",
+        ) from error
+    if not isinstance(values, dict) or node is None:
+        raise UsageError(
+            "the configuration file is empty or not a mapping",
+            where=str(path),
+            remedy="it needs at least `project:` and `data:`; `tuneloop init FILE...` writes one",
+        )
+    return values, dict(_lines(node, ()))
+
+
+def _lines(node: yaml.Node, address: Address) -> Iterator[tuple[Address, int]]:
+    yield address, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from ((a, n) for a, n in _lines(value, (*address, key.value)))
+            yield (*address, key.value), key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _lines(value, (*address, index))
+
+
+def _override(values: dict[str, Any], text: str) -> Address:
+    name, found, raw = text.partition("=")
+    if not found or not name:
+        raise UsageError("`--set` needs NAME=VALUE", where=f"--set {text}", remedy="e.g. --set train.epochs=1")
+    keys = name.strip().split(".")
+    place: Any = values
+    for key in keys[:-1]:
+        place = place[int(key)] if isinstance(place, list) and key.isdigit() else place.setdefault(key, {})
+        if not isinstance(place, dict | list):
+            raise UsageError(f"`{key}` is a value, not a section", where=f"--set {text}")
+    if isinstance(place, list):
+        place[int(keys[-1])] = yaml.safe_load(raw)
+    else:
+        place[keys[-1]] = yaml.safe_load(raw)
+    return tuple(int(k) if k.isdigit() else k for k in keys)
+
+
+def _usage_error(error: ValidationError, path: Path, origins: dict[Address, str]) -> UsageError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    address = tuple(first["loc"])
+    name = ".".join(str(part) for part in address)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(address[-1]), known_keys(address[:-1]), n=1)
+        remedy = f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(known_keys(address[:-1]))}"
+        what = f"`{name}` is not a configuration key{more}"
+    else:
+        what, remedy = f"`{name}`: {first['msg']}{more}", "correct the value; `tuneloop config show` explains each one"
+    return UsageError(what, where=_place(address, path, origins), remedy=remedy)
+
+
+def _place(address: Address, path: Path, origins: dict[Address, str]) -> str:
+    while address and address not in origins:
+        address = address[:-1]
+    origin = origins.get(address, path.name)
+    return origin if origin.startswith("--set") else str(path.parent / origin)
+
+
+def known_keys(address: Address) -> list[str]:
+    """Names of the configuration keys below an address."""
+    model: Any = RunConfig
+    for part in address:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        model = _model_in(field.annotation) if field else None
+        if model is None:
+            return []
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType, tuple, list):
+        return next((m for m in map(_model_in, get_args(annotation)) if m is not None), None)
+    return None
+
+
+def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
+    sources = tuple(s.model_copy(update={"path": _absolute(s.path, folder)}) for s in config.data.sources)
+    base = config.model.base
+    if base.startswith((".", "/", "~")):
+        base = _absolute(base, folder)
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"sources": sources}),
+            "model": config.model.model_copy(update={"base": base}),
+        }
+    )
+
+
+def _absolute(path: str, folder: Path) -> str:
+    if "://" in path:
+        return path
+    return str((folder / Path(path).expanduser()).absolute())
+
+
+class ShownValue(NamedTuple):
+    """One configuration value with its origin, for `tuneloop config show`."""
+
+    name: str
+    value: Any
+    origin: str
+    description: str
+
+
+def shown_values(loaded: LoadedConfig) -> list[ShownValue]:
+    """Every value of a configuration with where it came from."""
+    return list(_walk(loaded.config, (), loaded.origins))
+
+
+def _walk(model: BaseModel, address: Address, origins: dict[Address, str]) -> Iterator[ShownValue]:
+    for name, field in type(model).model_fields.items():
+        value, here = getattr(model, name), (*address, name)
+        if isinstance(value, BaseModel):
+            yield from _walk(value, here, origins)
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            for index, item in enumerate(value):
+                yield from _walk(item, (*here, index), origins)
+        else:
+            origin = origins.get(here, "default")
+            yield ShownValue(".".join(map(str, here)), value, origin, field.description or "")

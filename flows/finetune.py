@@ -1,0 +1,34 @@
+"""train → evaluate → gate → register.
+
+tuneloop train examples/support_desk/config.yaml --dataset ds://support_desk/main@1.0.0
+"""
+
+from prefect import flow
+from tasks.evaluate.task import evaluate
+from tasks.gate.task import gate
+from tasks.register.task import champion, register
+from tasks.train.task import resolve_base, train
+from tasks.version.task import dataset_at
+
+from tasks.config import RunConfig
+from tasks.contracts import Candidate
+from tasks.outcome.task import refusable
+
+
+@flow(name="finetune", flow_run_name="finetune {config.project} on {dataset}")
+@refusable
+def finetune(config: RunConfig, dataset: str) -> Candidate:
+    """A dataset version to a candidate that has passed, or not passed, the gate; a refused one is not registered.
+
+    Args:
+        dataset: address of a dataset version, `ds://project/name@x.y.z`.
+    """
+    rows = dataset_at(dataset)
+    trained = train(rows, resolve_base(config.model), config.train)
+    report = evaluate(rows, trained, champion(config.model_name, trained.adapter_digest), config.evaluate)
+    decision = gate(trained, report, config.gate)
+    candidate = Candidate(trained=trained, evaluation=report, gate=decision)
+    if not decision.passed:
+        return candidate
+    model = register(config.model_name, trained, rows, report, decision, config.model_dump(mode="json"))
+    return candidate.model_copy(update={"registered": model})

@@ -1,0 +1,161 @@
+"""Base models: a name becomes a folder with safetensors, tokenizer and chat template, identified by its content.
+
+Three sources that are never confused with one another: built in (a package of the user's own index), a hub id with
+its revision (`hf:owner/name@revision`), a local folder. A model that cannot be had is an error; nothing replaces it.
+No function here imports torch: the conversion runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import struct
+from pathlib import Path
+
+from tasks.adapters.built_in_models import BUILT_IN, built_in_folder
+from tasks.adapters.store import write_atomically
+from tasks.contracts import BaseModelRef, Digest
+from tasks.digest import digest_file, digest_of
+from tasks.errors import ModelUnavailable
+from tasks.settings import Settings
+
+_HUB_PREFIX = "hf:"
+_HUB_NAME = re.compile(r"^(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)$")
+_TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "chat_template.json",
+)
+# What differs between two conversions of the same model without changing what it computes.
+_INCIDENTAL_KEYS = frozenset({"_name_or_path", "transformers_version"})
+_HUB_PATTERNS = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", *_TOKENIZER_FILES]
+
+
+def resolve(name: str) -> BaseModelRef:
+    """The base model of this name, fetched and converted if it is not there yet.
+
+    Raises:
+        ModelUnavailable: unknown name, unreachable source, or a folder that is not a complete instruct model.
+    """
+    if name in BUILT_IN:
+        folder = built_in_folder(name)
+    elif name.startswith(_HUB_PREFIX):
+        folder = _hub_folder(name)
+    elif Path(name).expanduser().is_dir():
+        folder = Path(name).expanduser().resolve()
+    else:
+        raise _unknown(name)
+    _check_complete(folder, name)
+    return _reference(name, folder)
+
+
+def _unknown(name: str) -> ModelUnavailable:
+    close = difflib.get_close_matches(name, BUILT_IN, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    return ModelUnavailable(
+        f"there is no base model {name!r}", where="model.base",
+        why="it is neither a built-in name, nor a hub id that starts with hf:, nor an existing folder",
+        remedy=f"{hint}possible are: {', '.join(BUILT_IN)} (built in), hf:owner/name@revision, or the path of a folder "
+        "with config.json, *.safetensors, tokenizer.json and a chat template",
+    )
+
+
+def _hub_folder(name: str) -> Path:
+    """Folder of a hub snapshot, in the hub client's own cache. Only safetensors and text files are fetched."""
+    match = _HUB_NAME.match(name.removeprefix(_HUB_PREFIX))
+    if match is None:
+        raise ModelUnavailable(
+            f"{name!r} is no complete hub id", where="model.base",
+            why="a hub model is only the same model tomorrow if its revision is given",
+            remedy="write hf:owner/name@revision, the revision being a commit hash (or a tag)",
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(match["repo"], revision=match["revision"], allow_patterns=_HUB_PATTERNS))
+    except Exception as error:
+        # The client raises a wide range of errors of its own and of its HTTP library; all mean: it cannot be had.
+        raise ModelUnavailable(
+            f"the hub model {match['repo']} at {match['revision']} cannot be had", where="model.base",
+            why=f"{type(error).__name__}: {_first_sentence(str(error))}",
+            remedy="check name, revision and network (HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE), or put the model into a "
+            f"folder and give its path; built in are: {', '.join(BUILT_IN)}",
+        ) from error
+
+
+def _first_sentence(text: str) -> str:
+    return " ".join(text.split())[:200]
+
+
+def _check_complete(folder: Path, name: str) -> None:
+    missing = [part for part in ("config.json", "tokenizer.json") if not (folder / part).is_file()]
+    if not list(folder.glob("*.safetensors")):
+        missing.append("*.safetensors (pickled weights are never loaded)")
+    if not _has_template(folder):
+        missing.append("a chat template (chat_template.jinja, or chat_template in tokenizer_config.json)")
+    if missing:
+        raise ModelUnavailable(
+            f"{name} is not a complete instruct model", where=str(folder), why=f"missing: {'; '.join(missing)}",
+            remedy="use an instruct model saved with save_pretrained (model and tokenizer) in one folder",
+        )
+
+
+def _has_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
+        return True
+    settings = folder / "tokenizer_config.json"
+    return settings.is_file() and bool(json.loads(settings.read_text(encoding="utf-8")).get("chat_template"))
+
+
+def _reference(name: str, folder: Path) -> BaseModelRef:
+    """Digests of the folder's content; remembered by file sizes and times, so that big weights are read once."""
+    files = sorted(p for p in folder.iterdir() if p.is_file() and _is_part(p.name))
+    state = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]
+    note = Settings().models / "digests" / f"{digest_of(str(folder))[:32]}.json"
+    known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    if known.get("state") != state:
+        known = {"state": state, **_digests(files)}
+        write_atomically(note, json.dumps(known))
+    return BaseModelRef(
+        name=name, path=str(folder), digest=known["digest"], tokenizer_digest=known["tokenizer_digest"],
+        parameters=known["parameters"],
+    )
+
+
+def _is_part(file_name: str) -> bool:
+    return file_name.endswith(".safetensors") or file_name == "config.json" or file_name in _TOKENIZER_FILES
+
+
+def _digests(files: list[Path]) -> dict[str, str | int]:
+    every = [[p.name, _content_digest(p)] for p in files]
+    tokenizer = [pair for pair in every if pair[0] in _TOKENIZER_FILES]
+    weights = [p for p in files if p.suffix == ".safetensors"]
+    return {
+        "digest": digest_of(every), "tokenizer_digest": digest_of(tokenizer),
+        "parameters": sum(map(_count_parameters, weights)),
+    }
+
+
+def _content_digest(path: Path) -> Digest:
+    """Digest of a file; of JSON its canonical form without the keys that say where and by what it was written."""
+    if path.suffix != ".json":
+        return digest_file(path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if path.name == "config.json":
+        content = {key: value for key, value in content.items() if key not in _INCIDENTAL_KEYS}
+    return digest_of(content)
+
+
+def _count_parameters(path: Path) -> int:
+    """Number of weights in a safetensors file, from its header (8 bytes length, then JSON)."""
+    with path.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+    total = 0
+    for key, entry in header.items():
+        if key != "__metadata__":
+            size = 1
+            for extent in entry["shape"]:
+                size *= extent
+            total += size
+    return total

@@ -1,0 +1,80 @@
+"""What was asked and answered through the gateway, without personal data.
+
+Prompt and answer arrive here redacted. The user tag of a client is stored as a keyed hash only, so that requests of
+one person can be found (and erased) by whoever knows the tag, but the tag cannot be read back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+from pydantic import Field
+
+from tasks.adapters import state
+from tasks.adapters.claim import claim
+from tasks.adapters.store import write_atomically
+from tasks.contracts import Message, Record
+from tasks.settings import Settings
+
+
+class LoggedRequest(Record):
+    """One answered request. `prompt` and `answer` hold redacted text."""
+
+    id: str = Field(description="Answer id, as the client got it.")
+    at: datetime = Field(description="UTC.")
+    model: str
+    version: int
+    agent: str = Field("", description="Which agent asked, as the client named it.")
+    user: str = Field("", description="Keyed hash of the client's user tag; empty without one.")
+    prompt: tuple[Message, ...]
+    answer: str
+    prompt_tokens: int
+    completion_tokens: int
+    milliseconds: int
+
+
+def append(request: LoggedRequest) -> None:
+    """Write one request."""
+    values = request.model_dump(exclude={"prompt"})
+    prompt = json.dumps([m.model_dump() for m in request.prompt], ensure_ascii=False)
+    with state.engine().begin() as connection:
+        connection.execute(sa.insert(state.requests).values(**values, prompt=prompt))
+
+
+def recent(model: str, hours: float) -> tuple[LoggedRequest, ...]:
+    """Requests to any version of a model in the last `hours`, oldest first."""
+    table = state.requests
+    since = datetime.now(UTC) - timedelta(hours=hours)
+    chosen = sa.select(table).where(table.c.model == model, table.c.at >= since).order_by(table.c.at, table.c.id)
+    with state.engine().connect() as connection:
+        rows: Sequence[sa.RowMapping] = connection.execute(chosen).mappings().all()
+    return tuple(_request(row) for row in rows)
+
+
+def _request(row: sa.RowMapping) -> LoggedRequest:
+    values = {**row, "at": row["at"].replace(tzinfo=UTC), "prompt": json.loads(row["prompt"])}
+    return LoggedRequest.model_validate(values)
+
+
+def user_hash(tag: str) -> str:
+    """Keyed hash of a user tag (HMAC-SHA-256, 32 hex digits); empty for an empty tag."""
+    if not tag:
+        return ""
+    return hmac.new(_user_key(Settings().root), tag.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:32]
+
+
+def _user_key(root: Path) -> bytes:
+    """This home's key of user hashes, made once (256 bits, readable by its owner only)."""
+    path = root / "keys" / "user_tags.key"
+    if not path.is_file():
+        with claim(root / "locks" / "user-tags.lock", "key of user tags"):
+            if not path.is_file():
+                write_atomically(path, secrets.token_hex(32), mode=0o600)
+    return bytes.fromhex(path.read_text(encoding="utf-8"))

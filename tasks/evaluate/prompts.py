@@ -1,0 +1,72 @@
+"""What the systems are asked. The tuned model gets the plain row; the base model a fair description of the task.
+
+The description says what the form of an answer is and which values each field can have (all from the training rows),
+and shows worked examples. It stands in front and is the same for every row, so that an engine can reuse the prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tasks.contracts import Message, Row
+from tasks.evaluate.fields import AnswerForm, read_answer
+
+
+def base_prompt(row: Row, form: AnswerForm, examples: Sequence[Row]) -> tuple[Message, ...]:
+    """The base model's prompt: task description, worked examples as earlier turns, then the row's own turns."""
+    own = [m.content for m in row.prompt if m.role == "system"]
+    system = "\n\n".join(part for part in (describe(form), *own) if part)
+    turns = [m for example in examples for m in example.messages if m.role != "system"]
+    turns += [m for m in row.prompt if m.role != "system"]
+    return (*((Message(role="system", content=system),) if system else ()), *turns)
+
+
+def describe(form: AnswerForm) -> str:
+    """The task in words; empty for free text, where only examples can show what is wanted."""
+    if form.kind == "json":
+        return "\n".join(
+            [
+                "Answer the last message with exactly one JSON object and nothing else.",
+                "It has these keys, in this order:",
+                *(f'- "{key}": {_value_in_words(key, form)}' for key in form.keys),
+            ]
+        )
+    if form.kind == "label":
+        values = "\n".join(f"- {value}" for value in form.values[form.fields[0]])
+        return f"Answer the last message with exactly one of these answers and nothing else:\n{values}"
+    return ""
+
+
+def choose_examples(training: Sequence[Row], form: AnswerForm, count: int) -> tuple[Row, ...]:
+    """Worked examples with answers as different as possible, from the shorter half of the rows.
+
+    Deterministic: the next example shares the fewest field values with those already chosen; then the shorter one, then
+    the one whose text comes first.
+    """
+    by_length = sorted(training, key=lambda row: (sum(len(m.content) for m in row.messages), _text(row)))
+    pool = by_length[: max(count, (len(by_length) + 1) // 2)]
+    seen: list[dict[str, str]] = []
+    chosen: list[Row] = []
+    for _ in range(min(count, len(pool))):
+        best = min((r for r in pool if r not in chosen), key=lambda r: _shared(_look(r, form), seen))
+        chosen.append(best)
+        seen.append(_look(best, form))
+    return tuple(chosen)
+
+
+def _value_in_words(key: str, form: AnswerForm) -> str:
+    if key in form.text_fields:
+        return "free text, as in the examples"
+    return "one of " + ", ".join(form.values[key])
+
+
+def _look(row: Row, form: AnswerForm) -> dict[str, str]:
+    return read_answer(row.answer, form).values or {"": row.answer}
+
+
+def _shared(values: dict[str, str], seen: Sequence[dict[str, str]]) -> int:
+    return sum(other.get(field) == value for other in seen for field, value in values.items())
+
+
+def _text(row: Row) -> list[tuple[str, str]]:
+    return [(m.role, m.content) for m in row.messages]

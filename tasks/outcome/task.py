@@ -1,0 +1,77 @@
+"""Flow endings: a refusal is an answer. It ends a flow run in the completed-type state `Refused`, never in `Failed`,
+so that failure automations and retries do not fire.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import runtime
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from tasks.contracts import RunOutcome
+from tasks.errors import Refusal
+from tasks.outcome.conclude import refused
+from tasks.progress import Progress, listening
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def refusable(body: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a subflow's body: a Refusal that is raised in it becomes the state `Refused`."""
+
+    @functools.wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+        try:
+            return body(*args, **kwargs)
+        except Refusal as refusal:
+            return Completed(name="Refused", message=refusal.what, data=refusal)
+
+    return run
+
+
+def answer(state: State[R]) -> R:
+    """What a subflow returned; a refusal or an error in it is raised here."""
+    result: Any = state.result()
+    if isinstance(result, Refusal):
+        raise result
+    return result  # type: ignore[no-any-return]
+
+
+def concluding(body: Callable[P, RunOutcome]) -> Callable[P, RunOutcome]:
+    """Decorate the main flow's body: adds seconds by stage and the run's page, and ends refusals as `Refused`."""
+
+    @functools.wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+        seconds: dict[str, float] = {}
+
+        def note(progress: Progress) -> None:
+            if progress.state in ("finished", "failed"):
+                seconds[progress.stage] = round(seconds.get(progress.stage, 0.0) + progress.seconds, 2)
+
+        with listening(note):
+            try:
+                outcome = body(*args, **kwargs)
+            except Refusal as refusal:
+                outcome = refused(refusal)
+        outcome = outcome.model_copy(update={"seconds": seconds, "run_url": runtime.flow_run.ui_url})
+        return _as_state(outcome)
+
+    return run
+
+
+def _as_state(outcome: RunOutcome) -> Any:
+    names = {
+        "refused": "Refused",
+        "data_refused": "Refused",
+        "waiting_for_approval": "WaitingForApproval",
+        "unchanged": "Unchanged",
+    }
+    if outcome.status not in names:
+        return outcome
+    message = "; ".join(outcome.reasons)[:500]
+    return Completed(name=names[outcome.status], message=message, data=outcome)

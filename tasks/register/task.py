@@ -1,0 +1,94 @@
+"""Doors of the registration stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.events import emit_event
+
+from tasks.adapters import registry, release_history, releases
+from tasks.adapters.store import Store
+from tasks.contracts import DatasetVersion, EvalReport, GateDecision, RegisteredModel, ServedModel, TrainedModel
+from tasks.errors import UsageError
+from tasks.progress import stage
+from tasks.register.record import Evidence, entry
+
+
+@task(name="champion", task_run_name="champion of {model_name}")
+def champion(model_name: str, adapter_digest: str = "") -> ServedModel | None:
+    """The version a candidate has to be compared with, or None.
+
+    For an adapter that is already registered that is the champion it was compared with then, so that an identical
+    run repeats the stored verdict.
+    """
+    releases.reconcile(model_name)
+    known = registry.registered(model_name, adapter_digest) if adapter_digest else None
+    if known is not None:
+        compared_with = registry.tags(model_name, known.version)["compared_with"]
+        return registry.served(model_name, compared_with) if compared_with else None
+    return registry.served(model_name, "champion")
+
+
+@task(name="registered", task_run_name="look for adapter in {model_name}")
+def registered(model_name: str, adapter_digest: str) -> RegisteredModel | None:
+    """The version that holds this adapter, or None."""
+    return registry.registered(model_name, adapter_digest)
+
+
+@task(name="registered version", task_run_name="{model_name} version {version}")
+def registered_version(model_name: str, version: int) -> RegisteredModel:
+    """A version by its number.
+
+    Raises:
+        UsageError: there is no such version.
+    """
+    for model in registry.versions(model_name):
+        if model.version == version:
+            return model
+    raise UsageError(
+        f"there is no version {version} of this model",
+        where=model_name,
+        why="it was never registered",
+        remedy=f"tuneloop models list {model_name} shows every version",
+    )
+
+
+@task(name="register", task_run_name="register {model_name}")
+def register(
+    model_name: str,
+    trained: TrainedModel,
+    dataset: DatasetVersion,
+    report: EvalReport,
+    decision: GateDecision,
+    config_json: dict[str, Any],
+) -> RegisteredModel:
+    """An adapter that passed the gate becomes a version of the model, as challenger; once, however often repeated."""
+    with stage("register"):
+        store, current = Store.open(), release_history.champion(model_name)
+        evidence = Evidence(trained=trained, dataset=dataset, report=report, decision=decision)
+        manifest = (store.path(dataset.uri) / "manifest.json").read_text(encoding="utf-8")
+        told = entry(model_name, evidence, config_json, manifest, current.version if current else None)
+        registry.register(told, store.path(trained.uri))
+        releases.reconcile(model_name)
+        known = registry.registered(model_name, trained.adapter_digest)
+        assert known is not None, "a version that was just registered is found again"
+        new = not [s for s in release_history.history(model_name)[:-1] if s.version == known.version]
+    _publish(known, told.texts["model_card.md"], trained, dataset)
+    return known.model_copy(update={"new": new})
+
+
+def _publish(model: RegisteredModel, card: str, trained: TrainedModel, dataset: DatasetVersion) -> None:
+    key = model.name.lower().replace("_", "-").replace(".", "-")
+    create_markdown_artifact(key=f"model-card-{key}", markdown=card, description=f"{model.name} {model.version}")
+    if model.url:
+        create_link_artifact(key=f"model-{key}", link=model.url, link_text=f"{model.name} {model.version} in MLflow")
+    emit_event(
+        "tuneloop.model.registered",
+        resource={"prefect.resource.id": f"tuneloop.model.{model.name}", "prefect.resource.name": model.name},
+        payload={
+            "model": model.name, "version": model.version, "adapter_digest": model.adapter_digest,
+            "dataset": dataset.address, "base": trained.base.name, "run_id": model.run_id, "url": model.url,
+        },
+    )
