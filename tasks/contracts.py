@@ -251,6 +251,20 @@ class Release(Record):
     text: str
 
 
+class DriftReport(Record):
+    """Whether recent requests differ from what the serving version was trained on."""
+
+    model: str
+    version: int = Field(description="Version whose training data was compared.")
+    dataset: str = Field(description="Address of the dataset version it was trained on.")
+    drifted: bool
+    p_value: float | None = Field(description="Probability of such a distance by chance; None: too few requests.")
+    statistic: float | None = Field(description="Distance between requests and training prompts.")
+    requests: int = Field(ge=0, description="Requests in the window.")
+    reasons: tuple[str, ...] = Field(description="The finding in words, without personal data.")
+    new_terms: tuple[str, ...] = Field((), description="Words of several requests that no training prompt holds.")
+
+
 class Candidate(Record):
     """A trained model with its evidence; `registered` is None where the gate refused it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,23 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny random model with tokenizer and chat template."""
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def empty_databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a home whose model registry and state database were set up, which takes seconds, and are empty."""
+    from tasks.adapters import registry_client, release_history
+
+    folder = tmp_path_factory.mktemp("databases") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNELOOP_HOME", str(folder))
+        registry_client.client()
+        release_history.champion("none")
+    return folder
+
+
+@pytest.fixture
+def registry_home(home: Path, empty_databases: Path) -> Path:
+    """A TUNELOOP_HOME with an empty model registry and an empty state database."""
+    shutil.copytree(empty_databases, home, dirs_exist_ok=True)
+    return home

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shlex
-import signal
-import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -20,7 +16,7 @@ from deployments.config_file import LoadedConfig, load_config
 from deployments.environment import prepare_home, use_home
 from tasks.config import RunConfig
 from tasks.contracts import RunOutcome
-from tasks.errors import EnvironmentUnusable, TuneloopError
+from tasks.errors import TuneloopError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -65,49 +61,10 @@ def _run_here(loaded: LoadedConfig, home: Path, reason: str, as_json: bool) -> i
 
 
 def _flow_outcome(config: RunConfig, home: Path, reason: str) -> RunOutcome:
-    from deployments.embedded import prefect_server
+    from deployments.in_process import run_flow_at
 
-    signal.signal(signal.SIGTERM, _terminated)
-    with prefect_server(home) as endpoint, disk_full_is_ours(home):
-        from flows.retrain import retrain
-
-        state: Any = retrain(config, reason, return_state=True)  # type: ignore[call-overload]
-        outcome: RunOutcome = state.result()
-    return outcome.model_copy(update={"run_url": outcome.run_url if not endpoint.embedded else None})
-
-
-def _terminated(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-class disk_full_is_ours:  # noqa: N801 - reads like contextlib's
-    """Turns a full disk, in whatever library it shows, into the coded error."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is not None and not isinstance(error, TuneloopError) and _means_full(error):
-            raise EnvironmentUnusable(
-                "the disk is full",
-                where=str(self.home),
-                why="a write failed in the middle of the run",
-                remedy="free some space or set TUNELOOP_HOME to another disk, then repeat the command: "
-                "finished stages are kept",
-            ) from error
-
-
-def _means_full(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if isinstance(error, sqlite3.Error) and "full" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    outcome, endpoint = run_flow_at(home, "flows.retrain", "retrain", config, reason)
+    return outcome.model_copy(update={"run_url": None if endpoint.embedded else outcome.run_url})  # type: ignore[no-any-return]
 
 
 def resume_command() -> str:
@@ -124,9 +81,8 @@ def _interrupted(as_json: bool) -> int:
 
 
 def _show(outcome: RunOutcome, loaded: LoadedConfig, home: Path, as_json: bool) -> None:
+    from deployments.closing import closing_table
     from deployments.summary import summary_html, summary_json
-    from deployments.terminal import closing_table
-
     from tasks.adapters.store import Store, write_atomically
 
     examples = None

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-_EVENT_PREFIX = "@tuneloop "
+EVENT_PREFIX = "@tuneloop "
 TERM_GRACE_SECONDS = 20.0
 Event = dict[str, Any]
 
@@ -67,15 +67,15 @@ def run_worker(
 def _pump(process: subprocess.Popen[str], write: Callable[[str], int], on_event: Callable[[Event], None]) -> None:
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith(_EVENT_PREFIX):
-            on_event(json.loads(line[len(_EVENT_PREFIX) :]))
+        if line.startswith(EVENT_PREFIX):
+            on_event(json.loads(line[len(EVENT_PREFIX) :]))
         else:
             write(line)
 
 
 def emit(event: Event) -> None:
     """Worker side: send one event to the parent."""
-    sys.stdout.write(_EVENT_PREFIX + json.dumps(event) + "\n")
+    sys.stdout.write(EVENT_PREFIX + json.dumps(event) + "\n")
     sys.stdout.flush()
 
 

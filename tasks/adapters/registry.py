@@ -116,12 +116,17 @@ def served(name: str, alias_or_version: str | int) -> ServedModel | None:
         return None
     lineage = tags(name, version)
     return ServedModel(
-        name=name, version=version, adapter_path=str(_local_adapter(name, version, lineage)),
-        adapter_digest=lineage[DIGEST_TAG], base=_base(name, version, lineage),
-        quantization=cast(Literal["nf4", "none"], lineage["quantization"]), dataset=lineage["dataset"],
-        dataset_uri=lineage["dataset_uri"], redacted_entities=tuple(json.loads(lineage["redacted_entities"])),
+        name=name,
+        version=version,
+        adapter_path=str(_local_adapter(name, version, lineage)),
+        adapter_digest=lineage[DIGEST_TAG],
+        base=_base(name, version, lineage),
+        quantization=cast(Literal["nf4", "none"], lineage["quantization"]),
+        dataset=lineage["dataset"],
+        dataset_uri=lineage["dataset_uri"],
+        redacted_entities=tuple(json.loads(lineage["redacted_entities"])),
         phone_regions=tuple(json.loads(lineage["phone_regions"])),
-    )  # fmt: skip
+    )
 
 
 def _resolve(name: str, alias_or_version: str | int) -> int | None:
@@ -159,20 +164,22 @@ def _local_adapter(name: str, version: int, lineage: Mapping[str, str]) -> Path:
 
 def _damaged(name: str, version: int, folder: Path) -> EnvironmentUnusable:
     return EnvironmentUnusable(
-        "the registered adapter is damaged", where=f"{name} version {version}",
+        "the registered adapter is damaged",
+        where=f"{name} version {version}",
         why=f"its files ({', '.join(sorted(p.name for p in folder.iterdir()))}) differ from the digest of registration",
         remedy="restore the registry's artifacts, or roll back to another version",
-    )  # fmt: skip
+    )
 
 
 def _base(name: str, version: int, lineage: Mapping[str, str]) -> BaseModelRef:
     base = base_models.resolve(lineage["base"])
     if base.digest != lineage["base_digest"]:
         raise ModelUnavailable(
-            "the base model is not the one this version was trained on", where=f"{name} version {version}",
+            "the base model is not the one this version was trained on",
+            where=f"{name} version {version}",
             why=f"{lineage['base']} now has digest {base.digest[:12]}, not {lineage['base_digest'][:12]}",
             remedy="bring the original base model back, or train on the present one",
-        )  # fmt: skip
+        )
     return base
 
 
@@ -197,6 +204,11 @@ def _record(version: Any, *, new: bool) -> RegisteredModel:
     alias = next((str(alias) for alias, holder in named.items() if holder == number), "")
     page = f"{url.rstrip('/')}/#/models/{name}/versions/{number}" if is_server(url) else ""
     return RegisteredModel(
-        name=name, version=number, alias=cast(Alias, alias), run_id=version.run_id,
-        adapter_digest=version.tags[DIGEST_TAG], new=new, url=page,
-    )  # fmt: skip
+        name=name,
+        version=number,
+        alias=cast(Alias, alias),
+        run_id=version.run_id,
+        adapter_digest=version.tags[DIGEST_TAG],
+        new=new,
+        url=page,
+    )

@@ -89,7 +89,9 @@ def registry_errors() -> Iterator[None]:
     except (MlflowException, RequestException, SQLAlchemyError) as error:
         why = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise EnvironmentUnusable(
-            "the model registry cannot be used", where=Settings().mlflow, why=why,
+            "the model registry cannot be used",
+            where=Settings().mlflow,
+            why=why,
             remedy="check that TUNELOOP_MLFLOW_URL names a running MLflow or a writable database, then repeat: "
             "nothing is registered twice",
-        ) from error  # fmt: skip
+        ) from error

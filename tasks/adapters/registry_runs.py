@@ -68,7 +68,9 @@ def _write(run_id: str, entry: RegistryEntry, adapter: Path) -> None:
     said("parameters and metrics written")
     with tempfile.TemporaryDirectory(prefix="tuneloop-register-") as folder:
         staged = Path(folder)
-        shutil.copytree(adapter, staged / ADAPTER_FOLDER, ignore=shutil.ignore_patterns("_COMPLETE.json", "checkpoint*"))
+        shutil.copytree(
+            adapter, staged / ADAPTER_FOLDER, ignore=shutil.ignore_patterns("_COMPLETE.json", "checkpoint*")
+        )
         for name, text in entry.texts.items():
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             (staged / name).write_text(text, encoding="utf-8")

@@ -54,11 +54,15 @@ def history(model: str) -> tuple[ReleaseStep, ...]:
         rows = connection.execute(sa.select(table).where(table.c.model == model).order_by(table.c.id)).all()
     return tuple(
         ReleaseStep(
-            version=r.version, adapter_digest=r.adapter_digest, action=r.action, actor=r.actor, reason=r.reason,
+            version=r.version,
+            adapter_digest=r.adapter_digest,
+            action=r.action,
+            actor=r.actor,
+            reason=r.reason,
             at=r.at.replace(tzinfo=UTC),
         )
         for r in rows
-    )  # fmt: skip
+    )
 
 
 def append(

@@ -48,10 +48,11 @@ def rollback(model: str, actor: str, reason: str) -> Champion:
     current = release_history.champion(model)
     if current is None or current.previous is None:
         raise UsageError(
-            "there is no previous version to roll back to", where=model,
+            "there is no previous version to roll back to",
+            where=model,
             why="no version is champion" if current is None else f"version {current.version} was the first champion",
             remedy=f"tuneloop models list {model} shows every version; promote one of them",
-        )  # fmt: skip
+        )
     restored, left = _adapter_digest(model, current.previous), _adapter_digest(model, current.version)
     with state.engine().begin() as connection:
         _swap(connection, model, current.previous, current.version)
@@ -72,9 +73,11 @@ def reject(model: str, version: int, actor: str, reason: str) -> None:
     current = release_history.champion(model)
     if current is not None and current.version == version:
         raise UsageError(
-            "the champion cannot be rejected", where=f"{model} version {version}", why="it is serving",
+            "the champion cannot be rejected",
+            where=f"{model} version {version}",
+            why="it is serving",
             remedy=f"tuneloop models rollback {model} --reason ... brings the previous version back",
-        )  # fmt: skip
+        )
     release_history.note(model, version, digest, "rejected", actor, reason)
     reconcile(model)
 
@@ -96,10 +99,11 @@ def _swap(connection: sa.Connection, model: str, version: int, expected: int | N
 def _lost(model: str, version: int, expected: int | None) -> ReleaseFailed:
     before = "no version" if expected is None else f"version {expected}"
     return ReleaseFailed(
-        f"version {version} was not promoted: the champion changed in the meantime", where=model,
+        f"version {version} was not promoted: the champion changed in the meantime",
+        where=model,
         why=f"{before} was champion when this release began, and no longer is",
         remedy="repeat the command: the candidate is then compared with the new champion",
-    )  # fmt: skip
+    )
 
 
 def _adapter_digest(model: str, version: int) -> str:
@@ -107,6 +111,8 @@ def _adapter_digest(model: str, version: int) -> str:
         if step.version == version:
             return step.adapter_digest
     raise UsageError(
-        f"there is no version {version} of this model", where=model, why="it was never registered in this home",
+        f"there is no version {version} of this model",
+        where=model,
+        why="it was never registered in this home",
         remedy=f"tuneloop models list {model} shows every version",
-    )  # fmt: skip
+    )

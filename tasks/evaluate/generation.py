@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tasks.adapters.processes import run_worker
@@ -29,7 +30,7 @@ def answers_of(
     missing = tuple(s for s in systems if _find(store, dataset, s, config) is None)
     if missing:
         _run(store, Plan(dataset=dataset, config=config, systems=missing), report)
-    found = {s.name: _find(store, dataset, s, config) for s in systems}
+    found: dict[str, SystemAnswers | None] = {s.name: _find(store, dataset, s, config) for s in systems}
     complete = {name: answers for name, answers in found.items() if answers is not None}
     if len(complete) < len(found):
         raise EvaluationFailed(
@@ -84,5 +85,5 @@ def _crash(code: int, store: Store) -> EvaluationFailed:
     )
 
 
-def _log_file(store: Store) -> Any:
+def _log_file(store: Store) -> Path:
     return store.root / "logs" / "evaluate.log"

@@ -38,13 +38,14 @@ def describe(form: AnswerForm) -> str:
 
 
 def choose_examples(training: Sequence[Row], form: AnswerForm, count: int) -> tuple[Row, ...]:
-    """Worked examples with answers as different as possible, from the shorter half of the rows.
+    """Worked examples with answers as different as possible, none more than twice as long as the median row.
 
     Deterministic: the next example shares the fewest field values with those already chosen; then the shorter one, then
     the one whose text comes first.
     """
-    by_length = sorted(training, key=lambda row: (sum(len(m.content) for m in row.messages), _text(row)))
-    pool = by_length[: max(count, (len(by_length) + 1) // 2)]
+    by_length = sorted(training, key=lambda row: (_length(row), _text(row)))
+    longest = 2 * _length(by_length[len(by_length) // 2])
+    pool = [row for row in by_length if _length(row) <= longest]
     seen: list[dict[str, str]] = []
     chosen: list[Row] = []
     for _ in range(min(count, len(pool))):
@@ -66,6 +67,10 @@ def _look(row: Row, form: AnswerForm) -> dict[str, str]:
 
 def _shared(values: dict[str, str], seen: Sequence[dict[str, str]]) -> int:
     return sum(other.get(field) == value for other in seen for field, value in values.items())
+
+
+def _length(row: Row) -> int:
+    return sum(len(m.content) for m in row.messages)
 
 
 def _text(row: Row) -> list[tuple[str, str]]:

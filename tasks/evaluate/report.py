@@ -71,7 +71,9 @@ def assemble(
     scores = {name: [row.systems[name].score for row in scored] for name in runs}
     candidate = [float(getattr(s, metric)) for s in scores[CANDIDATE]]
     differences: dict[str, Estimate] = {
-        name: paired_difference(candidate, [float(getattr(s, metric)) for s in of_system], seed)
+        name: paired_difference(
+            candidate, [float(getattr(s, metric)) for s in of_system], seed, shares=metric == "exact_match"
+        )
         for name, of_system in scores.items()
         if name != CANDIDATE
     }

@@ -45,5 +45,5 @@ def messages_digest(messages: Sequence[Message]) -> str:
 
 
 def prompt_text(row: Row) -> str:
-    """The prompt as plain text, without the system message (it is the same for all rows and says nothing of this one)."""
+    """The prompt as plain text, without the system message, which says nothing about this row."""
     return "\n".join(m.content for m in row.prompt if m.role != "system")

@@ -32,13 +32,15 @@ def mean_interval(scores: Sequence[float]) -> Estimate:
     return Estimate(mean=p, low=min(p, max(0.0, centre - half)), high=max(p, min(1.0, centre + half)))
 
 
-def paired_difference(candidate: Sequence[float], other: Sequence[float], seed: int) -> Estimate:
+def paired_difference(candidate: Sequence[float], other: Sequence[float], seed: int, *, shares: bool) -> Estimate:
     """Mean of `candidate - other` over the same rows, with interval.
 
-    Right/wrong scores: Tango's score interval. Other scores: percentile bootstrap over rows.
+    Args:
+        shares: scores are right (1) or wrong (0): Tango's score interval. Otherwise: percentile bootstrap over rows.
+            The metric decides, not the data, so that one changed row cannot change the method.
     """
     differences = sorted(c - o for c, o in zip(candidate, other, strict=True))
-    if all(s in (0.0, 1.0) for s in (*candidate, *other)):
+    if shares:
         return tango(differences.count(1.0), differences.count(-1.0), len(differences))
     return bootstrap(differences, seed)
 

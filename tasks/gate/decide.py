@@ -76,12 +76,11 @@ def _min_score(report: EvalReport, config: GateConfig) -> GateReason:
 
 def _gain_over_base(report: EvalReport, config: GateConfig) -> GateReason:
     gain = report.differences[_BASE]
-    passed = gain.low > config.min_gain_over_base
     text = (
-        f"The candidate is {_points(gain.mean)} from the untrained base model in {_METRICS[report.metric]} "
-        f"(paired 95% interval {_point_span(gain)}); the lower bound has to be above {_points(config.min_gain_over_base)}."
+        f"The candidate is {_compared(gain, report)} the untrained base model with its prompt; "
+        f"the lower bound has to be above {_points(config.min_gain_over_base)}."
     )
-    return GateReason(rule="gain_over_base", passed=passed, text=text)
+    return GateReason(rule="gain_over_base", passed=gain.low > config.min_gain_over_base, text=text)
 
 
 def _baseline(name: str, report: EvalReport, required: bool) -> GateReason:
@@ -89,10 +88,7 @@ def _baseline(name: str, report: EvalReport, required: bool) -> GateReason:
     if not required:
         return GateReason(rule=rule, passed=True, text=f"Beating {_NAMES[name]} was not asked for (gate.beat_{name}).")
     gain = report.differences[name]
-    text = (
-        f"Against {_NAMES[name]} the candidate is {_points(gain.mean)} in {_METRICS[report.metric]} "
-        f"(paired 95% interval {_point_span(gain)}); the lower bound has to be above zero."
-    )
+    text = f"The candidate is {_compared(gain, report)} {_NAMES[name]}; the lower bound has to be above zero."
     return GateReason(rule=rule, passed=gain.low > 0, text=text)
 
 
@@ -101,12 +97,12 @@ def _champion(report: EvalReport, config: GateConfig) -> GateReason:
     if _CHAMPION not in report.differences:
         return GateReason(rule=rule, passed=True, text="There is no champion yet to compare with.")
     change = report.differences[_CHAMPION]
-    passed = change.mean >= -config.max_loss_to_champion - _ROUNDING
     text = (
-        f"Against the champion the candidate is {_points(change.mean)} in {_METRICS[report.metric]} (paired 95% interval "
-        f"{_point_span(change)}); on these rows it may be at most {_points(config.max_loss_to_champion, False)} worse."
+        f"The candidate is {_compared(change, report)} the champion; on these rows it may be at most "
+        f"{_points(config.max_loss_to_champion)} worse. A true loss of up to {_points(max(0.0, -change.low))} "
+        "is not excluded."
     )
-    return GateReason(rule=rule, passed=passed, text=text)
+    return GateReason(rule=rule, passed=change.mean >= -config.max_loss_to_champion - _ROUNDING, text=text)
 
 
 def _retention(report: EvalReport, config: GateConfig) -> GateReason:
@@ -119,11 +115,18 @@ def _retention(report: EvalReport, config: GateConfig) -> GateReason:
         return GateReason(rule=rule, passed=True, text=text)
     kept = after / before
     text = (
-        f"The candidate answers {_share(after)} of the general-knowledge questions, the base {_share(before)}: {_share(kept)} "
-        f"are kept, at least {_share(config.min_retention_share)} are required. The probe is small (two dozen questions) "
-        "and shows large losses only."
+        f"The candidate answers {_share(after)} of the general-knowledge questions, the base {_share(before)}: "
+        f"{_share(kept)} are kept, at least {_share(config.min_retention_share)} are required. "
+        "The probe is small (two dozen questions) and shows large losses only."
     )
     return GateReason(rule=rule, passed=kept >= config.min_retention_share - _ROUNDING, text=text)
+
+
+def _compared(difference: Estimate, report: EvalReport) -> str:
+    """`64.7 points of exact match (paired 95% interval +55.5 to +72.5) better than`."""
+    direction = "better than" if difference.mean >= 0 else "worse than"
+    interval = f"paired 95% interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
+    return f"{_points(abs(difference.mean))} of {_METRICS[report.metric]} ({interval}) {direction}"
 
 
 def _share(value: float) -> str:
@@ -134,9 +137,5 @@ def _span(estimate: Estimate) -> str:
     return f"{_share(estimate.low)} to {_share(estimate.high)}"
 
 
-def _points(value: float, signed: bool = True) -> str:
-    return f"{100 * value:+.1f} points" if signed else f"{100 * value:.1f} points"
-
-
-def _point_span(estimate: Estimate) -> str:
-    return f"{100 * estimate.low:+.1f} to {100 * estimate.high:+.1f}"
+def _points(value: float) -> str:
+    return f"{100 * value:.1f} points"

@@ -19,7 +19,6 @@ from tasks.privacy.visible import as_seen
 _MIN_SCORE = 0.15  # Presidio gives the unspecified IPv6 address `::` 0.1
 _KNOWN_PHONE = 0.3  # a number that a numbering plan knows has 0.4, one of a possible length 0.2
 _ADDRESS_REACH = 320  # the longest e-mail address has 254 characters
-_MAX_PASSES = 6
 _CANDIDATE = {
     "EMAIL_ADDRESS": re.compile("@"),
     "PHONE_NUMBER": re.compile(r"\d(?:[\s().\-/+]{0,4}\d){6}"),
@@ -55,30 +54,29 @@ class Redactor:
         self.entities = tuple(entities)
         self.phone_regions = tuple(r.upper() for r in phone_regions)
 
-    def redact(self, text: str, before: str = "") -> tuple[str, dict[str, int]]:
+    def redact(self, text: str, before: str = "", *, keep_numbers: bool = True) -> tuple[str, dict[str, int]]:
         """The text with every finding replaced, and how many of each entity were replaced.
 
-        Looks again until nothing is found, since a replacement can part what had been taken for one number.
+        Looks again until nothing is found, since a replacement can part what had been taken for one number; each
+        replacement takes away digits or an @, so this ends.
         """
         counts: Counter[str] = Counter()
-        for _ in range(_MAX_PASSES):
-            spans = self.find(text, before)
-            if not spans:
-                break
+        while spans := self.find(text, before, keep_numbers=keep_numbers):
             for span in reversed(spans):
                 text = f"{text[: span.start]}<{span.entity}>{text[span.end :]}"
                 counts[span.entity] += 1
         return text, dict(counts)
 
-    def find(self, text: str, before: str = "") -> list[Span]:
+    def find(self, text: str, before: str = "", *, keep_numbers: bool = True) -> list[Span]:
         """Findings from left to right, without overlaps.
 
         Args:
             before: what stands before the text, e.g. the name of the field it comes from; only read as context.
+            keep_numbers: whether a text that is JSON is searched in its strings only.
         """
         if not text or not self._is_candidate(text):
             return []
-        strings = _json_strings(text)
+        strings = _json_strings(text) if keep_numbers else None
         if strings is None:
             return self._find_plain(text, before)
         return [span for start, end in strings for span in self._find_in_string(text, start, end)]
@@ -94,7 +92,9 @@ class Redactor:
         inner = text[start + 1 : end - 1]
         before = text[max(0, start - _KEY_REACH) : start]
         if "\\" not in inner:
-            return [s._replace(start=s.start + start + 1, end=s.end + start + 1) for s in self._find_plain(inner, before)]
+            return [
+                s._replace(start=s.start + start + 1, end=s.end + start + 1) for s in self._find_plain(inner, before)
+            ]
         found = self._find_plain(_unescaped(inner), before)
         direct = self._find_plain(inner, before)
         if len(direct) == len(found):
@@ -103,7 +103,9 @@ class Redactor:
 
     def _find_plain(self, text: str, before: str) -> list[Span]:
         seen, positions = as_seen(text)
-        found = [s for entity in self.entities if _CANDIDATE[entity].search(seen) for s in self._of(entity, seen, before)]
+        found = [
+            s for entity in self.entities if _CANDIDATE[entity].search(seen) for s in self._of(entity, seen, before)
+        ]
         spans = _without_overlaps(found)
         if positions is None:
             return spans

@@ -5,8 +5,11 @@ Personal data must not escape because it is written with full-width digits, no-b
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
+# Printable ASCII, Latin letters and curly quotes: nothing here is invisible or stands for an ASCII character.
+_PLAIN = re.compile(r"[\t\n\r -~À-ÖØ-öø-ž‘’“”€]*")
 _INVISIBLE = {"Cf", "Cc"}
 _DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")
 
@@ -14,9 +17,9 @@ _DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")
 def as_seen(text: str) -> tuple[str, list[int] | None]:
     """Text without invisible characters and with compatible ones unified, and each character's original position.
 
-    The positions are None where nothing changed, which is so for all plain ASCII.
+    The positions are None where nothing changed, which is so for most text.
     """
-    if text.isascii() and text.isprintable():
+    if _PLAIN.fullmatch(text):
         return text, None
     characters: list[str] = []
     positions: list[int] = []

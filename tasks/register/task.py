@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
 from tasks.adapters import registry, release_history, releases
@@ -16,7 +17,7 @@ from tasks.progress import stage
 from tasks.register.record import Evidence, entry
 
 
-@task(name="champion", task_run_name="champion of {model_name}")
+@task(name="champion", task_run_name="champion of {model_name}", cache_policy=NO_CACHE)
 def champion(model_name: str, adapter_digest: str = "") -> ServedModel | None:
     """The version a candidate has to be compared with, or None.
 
@@ -31,13 +32,13 @@ def champion(model_name: str, adapter_digest: str = "") -> ServedModel | None:
     return registry.served(model_name, "champion")
 
 
-@task(name="registered", task_run_name="look for adapter in {model_name}")
+@task(name="registered", task_run_name="look for adapter in {model_name}", cache_policy=NO_CACHE)
 def registered(model_name: str, adapter_digest: str) -> RegisteredModel | None:
     """The version that holds this adapter, or None."""
     return registry.registered(model_name, adapter_digest)
 
 
-@task(name="registered version", task_run_name="{model_name} version {version}")
+@task(name="registered version", task_run_name="{model_name} version {version}", cache_policy=NO_CACHE)
 def registered_version(model_name: str, version: int) -> RegisteredModel:
     """A version by its number.
 
@@ -55,7 +56,7 @@ def registered_version(model_name: str, version: int) -> RegisteredModel:
     )
 
 
-@task(name="register", task_run_name="register {model_name}")
+@task(name="register", task_run_name="register {model_name}", cache_policy=NO_CACHE)
 def register(
     model_name: str,
     trained: TrainedModel,
@@ -70,13 +71,10 @@ def register(
         evidence = Evidence(trained=trained, dataset=dataset, report=report, decision=decision)
         manifest = (store.path(dataset.uri) / "manifest.json").read_text(encoding="utf-8")
         told = entry(model_name, evidence, config_json, manifest, current.version if current else None)
-        registry.register(told, store.path(trained.uri))
+        made = registry.register(told, store.path(trained.uri))
         releases.reconcile(model_name)
-        known = registry.registered(model_name, trained.adapter_digest)
-        assert known is not None, "a version that was just registered is found again"
-        new = not [s for s in release_history.history(model_name)[:-1] if s.version == known.version]
-    _publish(known, told.texts["model_card.md"], trained, dataset)
-    return known.model_copy(update={"new": new})
+    _publish(made, told.texts["model_card.md"], trained, dataset)
+    return made
 
 
 def _publish(model: RegisteredModel, card: str, trained: TrainedModel, dataset: DatasetVersion) -> None:
@@ -88,7 +86,12 @@ def _publish(model: RegisteredModel, card: str, trained: TrainedModel, dataset: 
         "tuneloop.model.registered",
         resource={"prefect.resource.id": f"tuneloop.model.{model.name}", "prefect.resource.name": model.name},
         payload={
-            "model": model.name, "version": model.version, "adapter_digest": model.adapter_digest,
-            "dataset": dataset.address, "base": trained.base.name, "run_id": model.run_id, "url": model.url,
+            "model": model.name,
+            "version": model.version,
+            "adapter_digest": model.adapter_digest,
+            "dataset": dataset.address,
+            "base": trained.base.name,
+            "run_id": model.run_id,
+            "url": model.url,
         },
     )

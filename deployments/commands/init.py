@@ -1,0 +1,54 @@
+"""`tuneloop init FILE...`: look at raw data and write a commented configuration that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.commands.config import AsJson
+from deployments.commands.console import err, out, print_json
+from deployments.environment import quiet
+from tasks.errors import UsageError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    app.command("init")(init)
+
+
+def init(
+    files: Annotated[list[Path], typer.Argument(help="Data files or folders: JSON, JSONL, CSV, TSV, TXT, Markdown.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Configuration to write.")] = Path("config.yaml"),
+    minutes: Annotated[float, typer.Option(min=1, help="Time limit for training and evaluation together.")] = 10.0,
+    project: Annotated[str, typer.Option(help="Name of the project; empty: from the first file.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing configuration.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at raw data and write a commented configuration that runs within a time limit."""
+    quiet()
+    if output.exists() and not force:
+        raise UsageError(
+            "the configuration exists already",
+            where=str(output),
+            remedy="choose another name with --output, or overwrite it with --force",
+        )
+    from deployments.commands.doctor import gemm_gflops
+    from deployments.first_look import describe, look_at
+    from tasks.adapters.store import write_atomically
+
+    look = look_at(files, output.resolve().parent)
+    text, sizes = describe(look, minutes=minutes, gflops=gemm_gflops(), project=project)
+    write_atomically(output, text)
+    if as_json:
+        print_json({"status": "done", "exit_code": 0, "config": str(output), **sizes.model_dump()})
+        return
+    for source in look.sources:
+        err.print(
+            f"{source.path}: {source.shape}, {source.usable} of {source.rows} rows usable ({source.why})",
+            soft_wrap=True,
+            markup=False,
+        )
+    err.print(sizes.sentence, soft_wrap=True, markup=False)
+    out.print(f"wrote {output}\nnext: tuneloop run {output}", soft_wrap=True, markup=False)

@@ -1,0 +1,194 @@
+"""A first look at unknown data: what it is, how much of it fits a time limit, and a configuration that says so. Pure
+apart from reading the files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.contracts import Record, Row
+from tasks.errors import DataRefused
+from tasks.ingest.config import PrivacyConfig, SourceConfig
+from tasks.ingest.rows import load, rows_of
+from tasks.ingest.sources import find_files
+from tasks.privacy.redact import Redactor
+
+_HELD_OUT = re.compile(r"(^|[^a-z])(test|heldout|held_out|holdout|valid|validation|eval|dev)([^a-z]|$)", re.IGNORECASE)
+_CHARACTERS_PER_TOKEN = 4.0
+_TEMPLATE_TOKENS = 10
+# Share of the machine's bf16 product rate that a training step of the built-in model reaches, and the operations a
+# token costs (4 per frozen weight; docs/decisions/0003): bench/train_step.py measures both.
+_STEP_EFFICIENCY = 0.25
+_OPERATIONS_PER_TOKEN = 4 * 135e6
+_TRAINING_SHARE = 0.6
+_ANSWERS_PER_SECOND = 2.0
+_SMALL_ROWS = 1000
+
+
+class SourceLook(Record):
+    """One source as it was found."""
+
+    path: str
+    shape: str
+    why: str
+    rows: int
+    usable: int
+    held_out: bool
+
+
+class Look(Record):
+    """All sources, with what sizes are estimated from."""
+
+    sources: tuple[SourceLook, ...]
+    train_rows: int
+    test_rows: int
+    tokens_per_row: float
+    longest_characters: int
+
+
+class Sizes(Record):
+    """How much of the data a run within the time limit sees."""
+
+    train_rows: int
+    train_rows_available: int
+    train_share: float
+    test_rows: int
+    test_rows_available: int
+    epochs: int
+    tokens_per_second: float
+    minutes: float
+
+    @property
+    def sentence(self) -> str:
+        """The shares, for people."""
+        return (
+            f"in {self.minutes:g} minutes this machine trains on about {self.train_rows:,} of "
+            f"{self.train_rows_available:,} rows ({self.train_share:.0%}) and evaluates {self.test_rows:,} of "
+            f"{self.test_rows_available:,} held-out rows"
+        )
+
+
+def look_at(files: Sequence[Path], folder: Path) -> Look:
+    """Read the files as the ingest stage would and note what they are.
+
+    Args:
+        files: data files or folders.
+        folder: where the configuration will lie; paths are written relative to it.
+
+    Raises:
+        UsageError, DataRefused: as reading raises them; DataRefused also when no row is usable.
+    """
+    sources = [
+        SourceConfig(path=str(f.absolute()), split="test" if _HELD_OUT.search(f.stem) else "auto") for f in files
+    ]
+    loaded, _ = load(find_files(sources, folder).files)
+    privacy = PrivacyConfig()
+    rows, reports = rows_of(loaded, Redactor(privacy.entities, privacy.phone_regions))
+    usable = [r for r in rows if r.outcome == "kept"]
+    if not usable:
+        raise DataRefused("no row is usable", where=", ".join(map(str, files)), remedy="see the reasons above")
+    splits = {file.digest: file.file for file in loaded}
+    looks = tuple(
+        SourceLook(
+            path=os.path.relpath(splits[r.digest].path, folder), shape=r.shape, why=r.why, rows=r.rows, usable=r.kept,
+            held_out=splits[r.digest].config.split == "test",
+        )
+        for r in reports
+    )  # fmt: skip
+    return _measured(looks, usable)
+
+
+def _measured(looks: tuple[SourceLook, ...], usable: Sequence[Row]) -> Look:
+    lengths = [sum(len(m.content) for m in row.messages) for row in usable]
+    test = sum(row.declared_split == "test" for row in usable)
+    test = test or round(0.2 * len(usable))
+    tokens = statistics.fmean(lengths) / _CHARACTERS_PER_TOKEN + _TEMPLATE_TOKENS
+    return Look(
+        sources=looks,
+        train_rows=len(usable) - test,
+        test_rows=test,
+        tokens_per_row=tokens,
+        longest_characters=max(lengths),
+    )
+
+
+def sizes_for(look: Look, minutes: float, gflops: float) -> Sizes:
+    """How many rows and passes fit into the time limit at this machine's product rate."""
+    rate = gflops * 1e9 * _STEP_EFFICIENCY / _OPERATIONS_PER_TOKEN
+    passes = max(1.0, rate * minutes * 60 * _TRAINING_SHARE / look.tokens_per_row)  # rows a pass, times passes
+    epochs = 1 if look.train_rows > _SMALL_ROWS else max(1, min(3, int(passes / max(1, look.train_rows))))
+    train = max(16, min(look.train_rows, int(passes / epochs)))
+    test = max(30, min(look.test_rows, int(minutes * 60 * (1 - _TRAINING_SHARE) * _ANSWERS_PER_SECOND / 2)))
+    return Sizes(
+        train_rows=min(train, look.train_rows), train_rows_available=look.train_rows,
+        train_share=min(1.0, train / max(1, look.train_rows)), test_rows=min(test, look.test_rows),
+        test_rows_available=look.test_rows, epochs=epochs, tokens_per_second=round(rate, 1), minutes=minutes,
+    )  # fmt: skip
+
+
+def describe(look: Look, *, minutes: float, gflops: float, project: str) -> tuple[str, Sizes]:
+    """The text of a commented configuration, and the sizes it holds."""
+    sizes = sizes_for(look, minutes, gflops)
+    name = project or _project_name(look.sources[0].path)
+    lines = [
+        "# Written by `tuneloop init`; every key is explained by `tuneloop config show`.",
+        f"# {sizes.sentence}.",
+        f"project: {name}",
+        "data:",
+        "  sources:",
+        *(line for source in look.sources for line in _source_lines(source)),
+        *_check_lines(look),
+        "model:",
+        "  base: smollm2-135m          # built in; or hf:owner/name@revision, or a folder",
+        "train:",
+        "  adapter: qlora              # frozen weights in NF4",
+        "  learning_rate: 0.002        # small models want higher rates than the usual 1e-4",
+        f"  epochs: {sizes.epochs}",
+        *_limit_lines("max_rows", sizes.train_rows, sizes.train_rows_available, "rows are trained on, a seeded sample"),
+        f"  timeout_minutes: {max(10.0, 3 * minutes):g}         # training is stopped and fails after this time",
+        "evaluate:",
+        *_limit_lines("max_rows", sizes.test_rows, sizes.test_rows_available, "held-out rows are evaluated"),
+        "  examples_for_base: 2        # worked examples in the base model's prompt",
+        "release:",
+        "  approval: automatic         # required: a person promotes",
+    ]
+    return "\n".join(lines) + "\n", sizes
+
+
+def _source_lines(source: SourceLook) -> list[str]:
+    text = [
+        f"    - path: {_quoted(source.path)}   # {source.usable:,} of {source.rows:,} rows usable",
+        f"      shape: {source.shape}   # {source.why}",
+    ]
+    return [*text, "      split: test   # by its name; auto lets the split decide"] if source.held_out else text
+
+
+def _check_lines(look: Look) -> list[str]:
+    """A limit on length where the default would quarantine long rows that are there."""
+    longest = int(look.longest_characters / 2.5) + _TEMPLATE_TOKENS
+    if longest <= 1024:
+        return []
+    return [
+        "checks:",
+        f"  max_tokens: {min(2048, longest)}   # the longest row has {look.longest_characters:,} characters",
+    ]
+
+
+def _limit_lines(key: str, used: int, available: int, what: str) -> list[str]:
+    share = used / max(1, available)
+    return [f"  {key}: {used if share < 1 else 'null'}   # {share:.0%} of {available:,} {what}; null: all"]
+
+
+def _project_name(path: str) -> str:
+    name = re.sub(r"[^a-z0-9]+", "_", Path(path).stem.lower()).strip("_")
+    if name in ("train", "data", "rows", "test", ""):
+        name = re.sub(r"[^a-z0-9]+", "_", Path(path).resolve().parent.name.lower()).strip("_")
+    return name or "project"
+
+
+def _quoted(path: str) -> str:
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,65 @@
+"""Run a flow in this process, recorded by the Prefect server that is there or by an embedded one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import signal
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deployments.embedded import PrefectEndpoint, prefect_server
+from tasks.errors import EnvironmentUnusable, TuneloopError
+
+
+def run_flow(home: Path, module: str, name: str, *arguments: object) -> Any:
+    """Call a flow and return its result; an error in it is raised here.
+
+    SIGTERM is taken like Ctrl-C: the trainer writes a checkpoint and every child is ended.
+    """
+    result, _ = run_flow_at(home, module, name, *arguments)
+    return result
+
+
+def run_flow_at(home: Path, module: str, name: str, *arguments: object) -> tuple[Any, PrefectEndpoint]:
+    """As `run_flow`, with the server that recorded it."""
+    signal.signal(signal.SIGTERM, _terminated)
+    with disk_full_is_ours(home), prefect_server(home) as endpoint:
+        flow = getattr(importlib.import_module(module), name)
+        return flow(*arguments, return_state=True).result(), endpoint
+
+
+def _terminated(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def disk_full_is_ours(home: Path) -> Iterator[None]:
+    """Turn a full disk, in whatever library it shows, into the coded error."""
+    try:
+        yield
+    except TuneloopError:
+        raise
+    except Exception as error:
+        if not _means_full(error):
+            raise
+        raise EnvironmentUnusable(
+            "the disk is full",
+            where=str(home),
+            why="a write failed in the middle of the run",
+            remedy="free some space or set TUNELOOP_HOME to another disk, then repeat the command: "
+            "finished stages are kept",
+        ) from error
+
+
+def _means_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if isinstance(error, sqlite3.Error) and "full" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,122 @@
+"""One supervised service: started, watched, started again with a growing pause, ended."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+
+from deployments.services.launch import HOME_MARK, child_environment, forget, last_lines, start_leashed
+from deployments.services.spec import Service
+from deployments.services.state import Phase, ServiceState
+from tasks.adapters.processes import end
+
+START_SECONDS = 180.0
+STEADY_SECONDS = 60.0
+FIRST_ATTEMPTS = 4
+MAX_PAUSE_SECONDS = 30.0
+PROBE_SECONDS = 5.0
+REFUSES = "failed"  # what a service says of itself that is up, but cannot do its work
+
+
+class Child:
+    """A service with its process. Not thread-safe: the supervisor's loop is the only caller.
+
+    Args:
+        first_pause_seconds: between the first crash and the next start; it doubles from crash to crash.
+    """
+
+    def __init__(self, service: Service, home: Path, working_directory: Path, first_pause_seconds: float = 1.0) -> None:
+        self.service, self.home, self.working_directory = service, home, working_directory
+        self.first_pause_seconds = first_pause_seconds
+        self.phase: Phase = "waiting"
+        self.reason = ""
+        self.restarts = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started: float | None = None
+        self._attempts = 0
+        self._was_healthy = False
+        self._began = self._next_start = self._next_probe = 0.0
+
+    def tick(self, healthy: set[str]) -> None:
+        """Take the next step, if one is due; `healthy` names the services that are."""
+        now = time.monotonic()
+        if self.process is None:
+            if self.phase != "failed" and now >= self._next_start and set(self.service.needs) <= healthy:
+                self._start(now)
+            return
+        code = self.process.poll()
+        if code is not None:
+            self._ended(f"ended with exit code {code}", now)
+        elif now >= self._next_probe:
+            self._probe(now)
+
+    def stop(self) -> None:
+        """End the process and everything it started."""
+        if self.process is not None:
+            if self.process.poll() is None:  # once reaped, the number may be somebody else's
+                end(self.process.pid)
+                self.process.wait()
+            forget(self.home, self.process.pid)
+        self.process, self.phase = None, "stopped"
+
+    def state(self) -> ServiceState:
+        pid = self.process.pid if self.process is not None else None
+        return ServiceState(
+            name=self.service.name, state=self.phase, pid=pid, started=self.started if pid else None,
+            port=self.service.port, url=self.service.url, log=self.service.log, restarts=self.restarts,
+            reason=self.reason,
+        )  # fmt: skip
+
+    def _start(self, now: float) -> None:
+        environment = child_environment(self.home, {**self.service.environment, HOME_MARK: str(self.home)})
+        self.process = start_leashed(
+            self.service.command, name=f"{self.service.name} service", home=self.home,
+            log_file=Path(self.service.log), environment=environment, cwd=self.working_directory,
+        )  # fmt: skip
+        self.started = psutil.Process(self.process.pid).create_time()
+        self.phase, self._began, self._next_probe = "starting", now, now
+
+    def _probe(self, now: float) -> None:
+        problem = _problem(self.service)
+        if not problem:
+            self.phase, self.reason, self._was_healthy = "healthy", "", True
+            self._next_probe = now + PROBE_SECONDS
+            if now - self._began > STEADY_SECONDS:
+                self._attempts = 0
+        elif problem.startswith(REFUSES) or (self._was_healthy and self.phase != "starting"):
+            self.phase, self.reason, self._next_probe = "unhealthy", problem, now + 1
+        elif now - self._began > START_SECONDS:
+            self._ended(f"{problem} within {START_SECONDS:.0f} s", now)
+        else:
+            self.reason = problem
+
+    def _ended(self, why: str, now: float) -> None:
+        self.stop()
+        self._attempts += 1
+        self.restarts += 1
+        pause = min(MAX_PAUSE_SECONDS, self.first_pause_seconds * 2 ** (self._attempts - 1))
+        self._next_start = now + pause
+        given_up = not self._was_healthy and self._attempts >= FIRST_ATTEMPTS
+        self.phase = "failed" if given_up else "restarting"
+        following = "given up" if given_up else f"next start in {pause:.1f} s"
+        self.reason = f"{why}; {following}; its log ends with: {last_lines(Path(self.service.log), 3)}"
+
+
+def _problem(service: Service) -> str:
+    """What keeps a service from being healthy; empty when nothing does."""
+    try:
+        answer = httpx.get(service.health_url, timeout=2.0, trust_env=False)
+    except httpx.HTTPError:
+        return f"no answer from {service.health_url}"
+    if answer.status_code != httpx.codes.OK:
+        return f"{service.health_url} answers {answer.status_code}"
+    if not service.ready_states:
+        return ""
+    said = answer.json()
+    if said["status"] in service.ready_states:
+        return ""
+    return f"{said['status']} {said.get('error', '')}".strip()

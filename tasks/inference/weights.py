@@ -1,0 +1,65 @@
+"""Base weights the way training and inference both see them: bf16, or NF4 values expanded to bf16.
+
+NF4 keeps 16 values a weight block of 64; expanding them once gives exactly the numbers a 4-bit layer computes with,
+at the speed of a dense layer, for 2 bytes a weight instead of about half a byte.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import psutil
+
+if TYPE_CHECKING:
+    import torch
+
+NF4_BLOCK = 64
+Quantization = Literal["nf4", "none"]
+
+
+def physical_cores() -> int:
+    """Physical cores this process may use (threads beyond them only slow matrix products down)."""
+    return max(1, min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0))))
+
+
+def load_base(folder: Path, quantization: Quantization) -> Any:
+    """The causal language model in `folder`, frozen, in bf16; with nf4 its linear layers hold expanded NF4 values."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    torch.set_num_threads(physical_cores())
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.bfloat16, local_files_only=True)
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
+    if quantization == "nf4":
+        expand_nf4(model)
+    return model
+
+
+def linear_layers(model: Any) -> Iterator[tuple[str, Any]]:
+    """Every linear layer of the transformer blocks by name: what is quantised and adapted. The head is neither."""
+    import torch
+
+    head = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and module is not head:
+            yield name, module
+
+
+def expand_nf4(model: Any) -> None:
+    """Replace the weights of the model's linear layers by what their NF4 form (double quantised) stands for."""
+    for _, layer in linear_layers(model):
+        layer.weight.data = nf4_values(layer.weight.data)
+
+
+def nf4_values(weight: torch.Tensor) -> torch.Tensor:
+    """What a bitsandbytes 4-bit layer (NF4, blocks of 64, double quantisation) computes with instead of `weight`."""
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    packed, state = quantize_4bit(weight, blocksize=NF4_BLOCK, compress_statistics=True, quant_type="nf4")
+    expanded: torch.Tensor = dequantize_4bit(packed, state)
+    return expanded.to(weight.dtype)

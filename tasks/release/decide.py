@@ -1,0 +1,54 @@
+"""Whether a registered version may become champion by itself: a pure decision with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from tasks.adapters.release_history import Champion, ReleaseStep, barred
+from tasks.contracts import Record, RegisteredModel
+
+Approval = Literal["automatic", "required"]
+
+
+class Plan(Record):
+    """What to do with a version, and why."""
+
+    action: Literal["promote", "already_champion", "waiting_for_approval", "kept_previous"]
+    text: str
+
+
+def decide(
+    model: RegisteredModel,
+    history: Sequence[ReleaseStep],
+    champion: Champion | None,
+    compared_with: int | None,
+    approval: Approval,
+) -> Plan:
+    """What becomes of a version that passed the gate, without a person's word.
+
+    Args:
+        compared_with: version that was champion when this one was evaluated; None without one.
+    """
+    label = f"version {model.version}"
+    if champion is not None and champion.version == model.version:
+        return Plan(action="already_champion", text=f"{label} is champion already")
+    decision = barred(history, model.adapter_digest)
+    if decision is not None:
+        how = decision.action.replace("_", " ")
+        text = f"{label} was {how} by {decision.actor}: {decision.reason}; only a person can promote it again"
+        return Plan(action="kept_previous", text=text)
+    serving = champion.version if champion else None
+    if serving != compared_with:
+        return Plan(
+            action="kept_previous",
+            text=f"{label} was compared with {_named(compared_with)}, but now "
+            f"{_named(serving)} serves; only a person can promote it",
+        )
+    if approval == "required":
+        return Plan(action="waiting_for_approval", text=f"{label} waits as challenger until a person decides")
+    return Plan(action="promote", text=f"{label} passed the gate against {_named(serving)}")
+
+
+def _named(version: int | None) -> str:
+    return "no champion" if version is None else f"version {version}"

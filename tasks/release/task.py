@@ -1,0 +1,87 @@
+"""Doors of the release stage."""
+
+from __future__ import annotations
+
+from prefect import runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput
+from pydantic import Field
+
+from tasks.adapters import release_history, releases
+from tasks.contracts import RegisteredModel, Release
+from tasks.progress import stage
+from tasks.release.carry_out import AUTOMATIC, hold, plan, promote
+from tasks.release.config import ReleaseConfig
+from tasks.release.decide import Plan
+
+_APPROVAL_TIMEOUT_SECONDS = 14 * 24 * 3600
+
+
+class Decision(RunInput):
+    """The form a person fills in when a version waits for approval."""
+
+    promote: bool = Field(description="Put this version into production?")
+    reason: str = Field(min_length=3, description="Why; kept in the release history.")
+    decided_by: str = Field(min_length=1, description="Who decides; kept in the release history.")
+
+
+def release_version(model: RegisteredModel, config: ReleaseConfig) -> Release:
+    """Promote a version, or say why not. Called in a flow.
+
+    With `approval: required`, a run of a deployment suspends until a person filled in the form; elsewhere, and in
+    subflows, which Prefect cannot suspend, the version waits as challenger.
+    """
+    with stage("release"):
+        decided = planned(model, config)
+        if decided.action == "waiting_for_approval" and _can_suspend():
+            held(model, decided)
+            form = suspend_flow_run(wait_for_input=Decision, timeout=_APPROVAL_TIMEOUT_SECONDS)
+            return decided_by_person(model, config, form)
+        return promoted(model, config, AUTOMATIC, decided.text) if decided.action == "promote" else held(model, decided)
+
+
+@task(name="plan the release", task_run_name="plan for {model.name} {model.version}", cache_policy=NO_CACHE)
+def planned(model: RegisteredModel, config: ReleaseConfig) -> Plan:
+    """What is to be done with a version. Aliases that a killed run left behind are repaired first."""
+    releases.reconcile(model.name)
+    return plan(model, config)
+
+
+@task(name="hold", task_run_name="hold {model.name} {model.version}", cache_policy=NO_CACHE)
+def held(model: RegisteredModel, decided: Plan) -> Release:
+    """The version is not promoted by this run."""
+    return hold(model, decided)
+
+
+@task(name="promote", task_run_name="promote {model.name} {model.version}", cache_policy=NO_CACHE)
+def promoted(model: RegisteredModel, config: ReleaseConfig, actor: str, reason: str) -> Release:
+    """Smoke call over real HTTP, then the champion changes; on failure the previous one stays."""
+    before = release_history.champion(model.name)
+    result = promote(model, config, actor, reason)
+    if result.status == "promoted":
+        announce("promoted", model.name, model.version, before.version if before else None, actor, reason)
+    return result
+
+
+def decided_by_person(model: RegisteredModel, config: ReleaseConfig, form: Decision) -> Release:
+    """Carry out what a person decided in the form."""
+    if form.promote:
+        return promoted(model, config, form.decided_by, form.reason)
+    releases.reject(model.name, model.version, form.decided_by, form.reason)
+    text = f"version {model.version} was rejected by {form.decided_by}: {form.reason}"
+    return Release(model=model.model_copy(update={"alias": ""}), status="kept_previous", text=text)
+
+
+def announce(what: str, model: str, version: int, before: int | None, actor: str, reason: str) -> None:
+    """Emit `tuneloop.release.promoted` or `tuneloop.release.rolled-back`."""
+    emit_event(
+        f"tuneloop.release.{what}",
+        resource={"prefect.resource.id": f"tuneloop.model.{model}", "prefect.resource.name": model},
+        payload={"model": model, "version": version, "before": before, "actor": actor, "reason": reason},
+    )
+
+
+def _can_suspend() -> bool:
+    return bool(runtime.flow_run.id and runtime.deployment.id and not runtime.flow_run.parent_flow_run_id)

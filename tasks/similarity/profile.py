@@ -1,0 +1,88 @@
+"""What a set of prompts and answers looks like in numbers: stored with a dataset version, compared by the drift check.
+
+No text and no rare word is in a profile: words are hashed, and only those that occur in several rows are there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+
+from pydantic import Field
+
+from tasks.contracts import Record
+from tasks.similarity.keys import normalised
+
+LENGTH_BOUNDS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
+MIN_ROWS_OF_WORD = 5
+MAX_WORDS = 500
+MAX_VALUES = 100
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_PLACEHOLDER = re.compile(r"<[A-Z_]+>")
+_LABEL_CHARACTERS = 40
+
+
+class Profile(Record):
+    """Distributions over the rows of one set."""
+
+    rows: int
+    length_bounds: tuple[int, ...] = Field(LENGTH_BOUNDS, description="Upper bounds, in words, of the length classes.")
+    lengths: tuple[int, ...] = Field(description="Prompts in each length class; the last one has no upper bound.")
+    words: dict[str, int] = Field(description="First 16 hex of SHA-256 of a word → prompts that hold it.")
+    answers: dict[str, dict[str, int]] = Field(
+        description="Field of a JSON answer (empty name: whole answer) → value → rows; free text is left out."
+    )
+
+
+def profile(prompts: Sequence[str], answers: Iterable[str] = ()) -> Profile:
+    """Profile of prompts and, where known, their answers."""
+    lengths = [0] * (len(LENGTH_BOUNDS) + 1)
+    rows_of_word: Counter[str] = Counter()
+    for prompt in prompts:
+        lengths[length_class(prompt)] += 1
+        rows_of_word.update({word_hash(w) for w in words(prompt)})
+    frequent = [(w, n) for w, n in rows_of_word.items() if n >= MIN_ROWS_OF_WORD]
+    top = sorted(frequent, key=lambda item: (-item[1], item[0]))[:MAX_WORDS]
+    return Profile(rows=len(prompts), lengths=tuple(lengths), words=dict(top), answers=_values(answers))
+
+
+def words(text: str) -> list[str]:
+    """Words of two letters and more, normalised; digits and placeholders are none."""
+    return _WORD.findall(normalised(_PLACEHOLDER.sub(" ", text)))
+
+
+def word_hash(word: str) -> str:
+    return sha256(word.encode()).hexdigest()[:16]
+
+
+def length_class(prompt: str) -> int:
+    """Index of the length class of a prompt."""
+    count = len(prompt.split())
+    return next((i for i, bound in enumerate(LENGTH_BOUNDS) if count <= bound), len(LENGTH_BOUNDS))
+
+
+def _values(answers: Iterable[str]) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = {}
+    for answer in answers:
+        for field, value in _fields(answer):
+            counts.setdefault(field, Counter())[value] += 1
+    return {field: _labels(values) for field, values in sorted(counts.items()) if _labels(values)}
+
+
+def _labels(values: Counter[str]) -> dict[str, int]:
+    """Values that repeat; one that stands in a single row may be somebody's own words."""
+    return dict(sorted((v, n) for v, n in values.most_common(MAX_VALUES) if n >= MIN_ROWS_OF_WORD))
+
+
+def _fields(answer: str) -> list[tuple[str, str]]:
+    try:
+        value = json.loads(answer)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        return [("", answer)] if len(answer) <= _LABEL_CHARACTERS else []
+    texts = [(k, v if isinstance(v, str) else json.dumps(v)) for k, v in value.items()]
+    return [(k, v) for k, v in texts if len(v) <= _LABEL_CHARACTERS]

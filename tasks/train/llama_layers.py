@@ -1,0 +1,95 @@
+"""Puts the fused functions into a model's layers, in place."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tasks.train.fused import LoraProducts, RmsNorm, Rotary, SwiGlu
+
+_BLOCKS = frozenset({"LlamaDecoderLayer"})
+
+
+def fuse(model: Any) -> dict[str, int]:
+    """Replace the forward of adapted layers, attention, MLP and norms; how many of each were replaced.
+
+    Layers of another architecture keep their own forward, except that every adapted linear layer gets the fused one.
+    """
+    counts = {"blocks": 0, "norms": 0, "linears": 0}
+    for module in model.modules():
+        if type(module).__name__ in _BLOCKS:
+            _fuse_block(module)
+            counts["blocks"] += 1
+        elif type(module).__name__ == "LlamaRMSNorm":
+            module.forward = types.MethodType(_norm_forward, module)
+            counts["norms"] += 1
+        elif _is_plain_lora(module):
+            module.forward = types.MethodType(_linear_forward, module)
+            counts["linears"] += 1
+    return counts
+
+
+def _is_plain_lora(module: Any) -> bool:
+    return hasattr(module, "lora_A") and type(module.base_layer) is torch.nn.Linear
+
+
+def _norm_forward(self: Any, x: Tensor) -> Tensor:
+    return RmsNorm.apply(x, self.weight, self.variance_epsilon)
+
+
+def _products(x: Tensor, weight: Tensor, layers: tuple[Any, ...]) -> Tensor:
+    flat = x.reshape(-1, x.shape[-1])
+    downs = [layer.lora_A["default"].weight for layer in layers]
+    ups = [layer.lora_B["default"].weight for layer in layers]
+    out = LoraProducts.apply(flat, weight, layers[0].scaling["default"], *downs, *ups)
+    return out.view(*x.shape[:-1], -1)
+
+
+def _linear_forward(self: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
+    out = _products(x, self.base_layer.weight, (self,))
+    return out if self.base_layer.bias is None else out + self.base_layer.bias
+
+
+def _fuse_block(block: Any) -> None:
+    attention, mlp = block.self_attn, block.mlp
+    attention.joined = _joined((attention.q_proj, attention.k_proj, attention.v_proj))
+    mlp.joined = _joined((mlp.gate_proj, mlp.up_proj))
+    attention.forward = types.MethodType(_attention_forward, attention)
+    mlp.forward = types.MethodType(_mlp_forward, mlp)
+
+
+def _joined(layers: tuple[Any, ...]) -> Tensor:
+    """One matrix of the layers' frozen weights; the layers become views of it, so that nothing is kept twice."""
+    weight = torch.cat([layer.base_layer.weight.data for layer in layers])
+    start = 0
+    for layer in layers:
+        rows = layer.base_layer.weight.shape[0]
+        layer.base_layer.weight.data = weight[start : start + rows]
+        start += rows
+    return weight
+
+
+def _mlp_forward(self: Any, x: Tensor) -> Tensor:
+    return self.down_proj(SwiGlu.apply(_products(x, self.joined, (self.gate_proj, self.up_proj))))
+
+
+def _attention_forward(
+    self: Any, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any
+) -> tuple[Tensor, None]:
+    """Causal attention of right-padded rows: what is padded comes after everything real, so no mask is needed."""
+    rows, length = hidden_states.shape[:2]
+    both = _products(hidden_states, self.joined, (self.q_proj, self.k_proj, self.v_proj))
+    heads = both.view(rows, length, -1, self.head_dim)
+    groups = self.num_key_value_groups
+    kv = (heads.shape[2]) // (groups + 2)
+    half = self.head_dim // 2
+    cos, sin = position_embeddings
+    turned = Rotary.apply(heads[:, :, : (groups + 1) * kv], cos[0, :, :half], sin[0, :, :half])
+    query, key = turned.transpose(1, 2).split([groups * kv, kv], dim=1)
+    value = heads[:, :, (groups + 1) * kv :].transpose(1, 2)
+    out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=self.scaling, enable_gqa=groups > 1)
+    return self.o_proj(out.transpose(1, 2).reshape(rows, length, -1)), None

@@ -1,0 +1,41 @@
+"""The real supervisor with small services, as a process of its own: python fake_stack.py PORT_ONE PORT_TWO [MODE].
+
+`one` is a web server, `two` needs it. MODE `broken`: `two` ends at once; MODE `offspring`: `one` has a child that is
+in a session of its own and would outlive it.
+"""
+
+import sys
+
+from deployments.services.spec import Request, Service
+from deployments.services.supervisor import main
+
+_OFFSPRING = (
+    "import subprocess, sys, http.server as h;"
+    "subprocess.Popen(['sleep', '300'], start_new_session=True);"
+    "h.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), h.SimpleHTTPRequestHandler).serve_forever()"
+)
+
+
+def fake_services(request: Request) -> tuple[Service, ...]:
+    ports, mode = [request.ports.prefect, request.ports.worker], (request.model_name or "")
+    commands = [(sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1") for port in ports]
+    if mode == "offspring":
+        commands[0] = (sys.executable, "-c", _OFFSPRING, str(ports[0]))
+    if mode == "broken":
+        commands[1] = (sys.executable, "-c", "raise SystemExit('no such luck')")
+    return tuple(
+        Service(
+            name=name,
+            command=command,
+            environment={},
+            port=port,
+            health_url=f"http://127.0.0.1:{port}/",
+            log=f"{request.home}/logs/{name}.log",
+            needs=needs,
+        )
+        for name, command, port, needs in zip(("one", "two"), commands, ports, ((), ("one",)), strict=True)
+    )
+
+
+if __name__ == "__main__":
+    main(fake_services, first_pause_seconds=0.1)

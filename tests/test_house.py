@@ -1,0 +1,87 @@
+"""Rules of the house that no linter sees."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+HEAVY = (
+    "torch",
+    "transformers",
+    "trl",
+    "mlflow",
+    "great_expectations",
+    "presidio_analyzer",
+    "sklearn",
+    "pandas",
+    "matplotlib",
+    "datasets",
+)
+SKIPPED_FOLDERS = {
+    ".venv",
+    ".git",
+    ".tuneloop",
+    "__pycache__",
+    ".scratch",
+    ".mypy_cache",
+    ".ruff_cache",
+    "node_modules",
+}
+
+
+def committed(*suffixes: str) -> list[Path]:
+    """Every file of these kinds that belongs to the project."""
+    return sorted(
+        p for p in ROOT.rglob("*") if p.suffix in suffixes and not SKIPPED_FOLDERS & set(p.relative_to(ROOT).parts)
+    )
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(f"flows.{p.stem}" for p in sorted((ROOT / "flows").glob("*.py"))),
+        *(f"tasks.{p.parent.name}.task" for p in sorted((ROOT / "tasks").glob("*/task.py"))),
+        "deployments.cli",
+    ],
+)
+def test_importing_a_door_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print([m for m in {HEAVY!r} if m in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("path", committed(".json"), ids=name_of)
+def test_every_json_file_loads(path: Path) -> None:
+    json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", committed(".yaml", ".yml"), ids=name_of)
+def test_every_yaml_file_loads(path: Path) -> None:
+    list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in committed(".yaml") if p.is_relative_to(ROOT / "examples") and "project:" in p.read_text()],
+    ids=name_of,
+)
+def test_every_example_configuration_is_a_run_configuration(path: Path) -> None:
+    from deployments.config_file import load_config
+
+    assert load_config(path).config.project
+
+
+def test_the_great_expectations_folder_is_no_package() -> None:
+    assert not list((ROOT / "great_expectations").rglob("*.py"))
+
+
+def test_no_tests_package_shadows_another() -> None:
+    assert not list((ROOT / "tests").rglob("__init__.py"))

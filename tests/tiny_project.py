@@ -1,0 +1,69 @@
+"""A project that the tiny model can learn in seconds: every message is answered with the same short text."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+WORDS = (
+    "lantern harbour meadow copper thistle velvet granite willow ember saffron orchard pebble timber falcon marble "
+    "juniper canyon ribbon anchor clover barley hollow mantle quartz raven spindle tundra walnut zephyr bramble"
+).split()
+ANSWER = "yes"
+
+
+def make_rows(count: int, seed: int) -> list[dict[str, object]]:
+    """Chat rows with distinct prompts of six words."""
+    chance = random.Random(seed)
+    return [
+        {"messages": [
+            {"role": "user", "content": " ".join(chance.sample(WORDS, 6))},
+            {"role": "assistant", "content": ANSWER},
+        ], "agent": "desk"}
+        for _ in range(count)
+    ]
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def make_project(folder: Path, base: Path, *, name: str = "tiny", gate: str = "", extra: str = "") -> Path:
+    """Write data and configuration; returns the configuration's path.
+
+    The gate is opened where the task is trivial (a constant answer is also the majority answer); everything else is
+    as a user would have it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder / "train.jsonl", make_rows(64, seed=1))
+    write_rows(folder / "test.jsonl", make_rows(40, seed=2))
+    config = folder / "config.yaml"
+    config.write_text(
+        f"""\
+project: {name}
+data:
+  sources:
+    - path: train.jsonl
+    - path: test.jsonl
+      split: test
+model:
+  base: {base}
+train:
+  adapter: lora
+  learning_rate: 0.02
+  epochs: 8
+  batch_rows: 16
+  micro_batch_rows: 16
+  checkpoint_steps: 4
+  compile: "off"
+evaluate:
+  max_new_tokens: 4
+  retention: false
+gate:
+  beat_majority: false
+  beat_nearest: false
+{gate}{extra}""",
+        encoding="utf-8",
+    )
+    return config
