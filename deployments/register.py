@@ -67,6 +67,17 @@ def committed_deployments(prefect_file: Path = PREFECT_FILE) -> tuple[Deployment
     return tuple(Deployment.model_validate(entry) for entry in content["deployments"])
 
 
+def local_deployments(prefect_file: Path = PREFECT_FILE) -> tuple[Deployment, ...]:
+    """The entries of a prefect.yaml that run on this machine."""
+    return tuple(d for d in committed_deployments(prefect_file) if d.work_pool.name == LOCAL_POOL)
+
+
+def load_flows(prefect_file: Path = PREFECT_FILE) -> None:
+    """Import the flows of this machine's deployments, and Prefect with them."""
+    for deployment in local_deployments(prefect_file):
+        deployment.load_flow()
+
+
 def register_deployments(
     api_url: str, config: RunConfig | None, working_directory: Path, prefect_file: Path = PREFECT_FILE
 ) -> tuple[str, ...]:
@@ -80,10 +91,9 @@ def register_deployments(
     """
     from prefect.client.orchestration import SyncPrefectClient
 
-    wanted = [d for d in committed_deployments(prefect_file) if d.work_pool.name == LOCAL_POOL]
     with SyncPrefectClient(api_url) as client:
         _apply_local_pool(client)
-        return tuple(_apply(client, deployment, config, working_directory) for deployment in wanted)
+        return tuple(_apply(client, d, config, working_directory) for d in local_deployments(prefect_file))
 
 
 def _apply_local_pool(client: SyncPrefectClient) -> None:

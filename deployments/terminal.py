@@ -23,8 +23,9 @@ __all__ = ["LiveRun", "closing_table"]
 
 STAGES = ("ingest", "process", "validate", "version", "train", "evaluate", "gate", "register", "release")
 _SPARKS = "▁▂▃▄▅▆▇█"
-_SPARK_POINTS = 24
+_SPARK_POINTS = 16
 _PLAIN_SECONDS = 10.0
+_WIDE, _BAR = 100, 12
 
 
 @dataclass
@@ -100,11 +101,10 @@ class Board:
         known.last = progress
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
-        grid = Table.grid(padding=(0, 1))
-        grid.add_column(width=2, justify="center")
-        grid.add_column(width=12, no_wrap=True)
-        grid.add_column(width=8, justify="right", no_wrap=True)
-        grid.add_column(no_wrap=True, overflow="ellipsis")
+        grid = Table.grid(padding=(0, 1), expand=True)
+        for width, side in ((2, "center"), (10, "left"), (12, "right")):
+            grid.add_column(width=width, min_width=width, justify=side, no_wrap=True)  # type: ignore[arg-type]
+        grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         for name, line in tuple(self.lines.items()):
             grid.add_row(*self._cells(name, line, options.max_width))
         for name in STAGES:
@@ -136,12 +136,15 @@ def plain_line(progress: Progress) -> Text:
 
 def _at_work(line: _Line, width: int) -> RenderableType:
     last = line.last
-    facts = Text("  ".join(part for part in _facts(last) if part))
+    facts = Text("  ".join(part for part in _facts(last) if part), no_wrap=True, overflow="ellipsis")
     if not last.total:
         return facts
-    row = Table.grid(padding=(0, 1))
-    bar = ProgressBar(last.total, min(last.done, last.total), width=max(10, min(30, width - 70)), complete_style="cyan")
-    row.add_row(bar, facts, _sparkline(line.losses))
+    row = Table.grid(padding=(0, 1), expand=True)
+    row.add_column(width=_BAR, min_width=_BAR)
+    row.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    if width >= _WIDE:
+        facts.append("  ").append_text(_sparkline(line.losses))
+    row.add_row(ProgressBar(last.total, min(last.done, last.total), width=_BAR, complete_style="cyan"), facts)
     return row
 
 
@@ -156,7 +159,7 @@ def _loss(progress: Progress) -> str:
 
 
 def _sparkline(losses: list[float]) -> Text:
-    """The course of the loss in at most 24 characters."""
+    """The course of the loss in at most 16 characters."""
     if len(losses) < 2:
         return Text("")
     step = max(1.0, len(losses) / _SPARK_POINTS)

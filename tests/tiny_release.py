@@ -85,9 +85,18 @@ def make_dataset(base: BaseModelRef, train: list[str] | None = None, test: list[
 
     note = store.produce("version", key, _Note, make)
     return DatasetVersion(
-        address=f"ds://{NAME}/main@1.0.0", version="1.0.0", digest=key, uri=note.uri, manifest_digest="m" * 64,
-        counts=_COUNTS, reasons={}, train_rows=8, test_rows=4, tokenizer_digest=base.tokenizer_digest, new=True,
-    )  # fmt: skip
+        address=f"ds://{NAME}/main@1.0.0",
+        version="1.0.0",
+        digest=key,
+        uri=note.uri,
+        manifest_digest="m" * 64,
+        counts=_COUNTS,
+        reasons={},
+        train_rows=8,
+        test_rows=4,
+        tokenizer_digest=base.tokenizer_digest,
+        new=True,
+    )
 
 
 def make_trained(base: BaseModelRef, dataset: DatasetVersion, seed: int) -> TrainedModel:
@@ -101,24 +110,46 @@ def make_trained(base: BaseModelRef, dataset: DatasetVersion, seed: int) -> Trai
     uri = store.produce("train", key, _Note, make).uri
     names = ["adapter_config.json", "adapter_model.safetensors"]
     return TrainedModel(
-        uri=uri, adapter_digest=digest_folder(store.path(uri), names), base=base, dataset=dataset.address,
-        dataset_digest=dataset.digest, quantization="none", steps=2, rows_seen=8, rows_available=8,
-        tokens_per_second=100.0, final_loss=0.5, decisions={"compile": "off: short run"}, seconds=1.0,
+        uri=uri,
+        adapter_digest=digest_folder(store.path(uri), names),
+        base=base,
+        dataset=dataset.address,
+        dataset_digest=dataset.digest,
+        quantization="none",
+        steps=2,
+        rows_seen=8,
+        rows_available=8,
+        tokens_per_second=100.0,
+        final_loss=0.5,
+        decisions={"compile": "off: short run"},
+        seconds=1.0,
         curve=tuple(LossPoint(step=s, loss=1 / s, learning_rate=0.1, tokens=9 * s) for s in (1, 2)),
-    )  # fmt: skip
+    )
 
 
 def make_report(systems: tuple[str, ...] = ("base", "tuned", "majority", "nearest")) -> EvalReport:
     one = Estimate(mean=0.5, low=0.4, high=0.6)
     scores = SystemScores(
-        exact_match=one, field_accuracy=one, per_field={"intent": 0.5}, token_f1=one, rouge_l=one, valid_format=1.0,
+        exact_match=one,
+        field_accuracy=one,
+        per_field={"intent": 0.5},
+        token_f1=one,
+        rouge_l=one,
+        valid_format=1.0,
         perplexity=3.0,
-    )  # fmt: skip
+    )
     return EvalReport(
-        uri="store://evaluate/x", digest="e" * 64, rows=4, rows_available=4, metric="exact_match",
-        metric_reason="answers are JSON", fields=("intent",), systems={name: scores for name in systems},
-        differences={"base": one}, seconds=1.0,
-    )  # fmt: skip
+        uri="store://evaluate/x",
+        digest="e" * 64,
+        rows=4,
+        rows_available=4,
+        metric="exact_match",
+        metric_reason="answers are JSON",
+        fields=("intent",),
+        systems=dict.fromkeys(systems, scores),
+        differences={"base": one},
+        seconds=1.0,
+    )
 
 
 def make_evidence(tiny_model: Path, seed: int, **prompts: list[str]) -> Evidence:

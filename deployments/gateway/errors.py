@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 
-class ApiError(Exception):
+class ApiError(HTTPException):
     """An answer other than 200.
 
     Args:
@@ -24,9 +24,9 @@ class ApiError(Exception):
     def __init__(
         self, status: int, message: str, code: str, *, param: str | None = None, retry_after_seconds: int | None = None
     ) -> None:
-        super().__init__(message)
+        headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
+        super().__init__(status, message, headers)
         self.status, self.message, self.code, self.param = status, message, code, param
-        self.headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
 
     def body(self) -> dict[str, Any]:
         """The error object."""

@@ -29,8 +29,8 @@ class Child:
         first_pause_seconds: between the first crash and the next start; it doubles from crash to crash.
     """
 
-    def __init__(self, service: Service, home: Path, working_directory: Path, first_pause_seconds: float = 1.0) -> None:
-        self.service, self.home, self.working_directory = service, home, working_directory
+    def __init__(self, service: Service, home: Path, first_pause_seconds: float = 1.0) -> None:
+        self.service, self.home = service, home
         self.first_pause_seconds = first_pause_seconds
         self.phase: Phase = "waiting"
         self.reason = ""
@@ -75,24 +75,23 @@ class Child:
         environment = child_environment(self.home, {**self.service.environment, HOME_MARK: str(self.home)})
         self.process = start_leashed(
             self.service.command, name=f"{self.service.name} service", home=self.home,
-            log_file=Path(self.service.log), environment=environment, cwd=self.working_directory,
+            log_file=Path(self.service.log), environment=environment, cwd=self.home,
         )  # fmt: skip
         self.started = psutil.Process(self.process.pid).create_time()
         self.phase, self._began, self._next_probe = "starting", now, now
 
     def _probe(self, now: float) -> None:
-        problem = _problem(self.service)
-        if not problem:
-            self.phase, self.reason, self._was_healthy = "healthy", "", True
+        ready, said = _health(self.service)
+        self.reason = said
+        if ready:
+            self.phase, self._was_healthy = "healthy", True
             self._next_probe = now + PROBE_SECONDS
             if now - self._began > STEADY_SECONDS:
                 self._attempts = 0
-        elif problem.startswith(REFUSES) or (self._was_healthy and self.phase != "starting"):
-            self.phase, self.reason, self._next_probe = "unhealthy", problem, now + 1
+        elif said.startswith(REFUSES) or (self._was_healthy and self.phase != "starting"):
+            self.phase, self._next_probe = "unhealthy", now + 1
         elif now - self._began > START_SECONDS:
-            self._ended(f"{problem} within {START_SECONDS:.0f} s", now)
-        else:
-            self.reason = problem
+            self._ended(f"not ready after {START_SECONDS:.0f} s: {said}", now)
 
     def _ended(self, why: str, now: float) -> None:
         self.stop()
@@ -106,17 +105,17 @@ class Child:
         self.reason = f"{why}; {following}; its log ends with: {last_lines(Path(self.service.log), 3)}"
 
 
-def _problem(service: Service) -> str:
-    """What keeps a service from being healthy; empty when nothing does."""
+def _health(service: Service) -> tuple[bool, str]:
+    """Whether a service is ready, and what there is to say about it."""
     try:
         answer = httpx.get(service.health_url, timeout=2.0, trust_env=False)
     except httpx.HTTPError:
-        return f"no answer from {service.health_url}"
+        return False, f"no answer from {service.health_url}"
     if answer.status_code != httpx.codes.OK:
-        return f"{service.health_url} answers {answer.status_code}"
+        return False, f"{service.health_url} answers {answer.status_code}"
     if not service.ready_states:
-        return ""
+        return True, ""
     said = answer.json()
     if said["status"] in service.ready_states:
-        return ""
-    return f"{said['status']} {said.get('error', '')}".strip()
+        return True, service.ready_states[said["status"]]
+    return False, f"{said['status']} {said.get('error') or ''}".strip()

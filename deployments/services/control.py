@@ -14,7 +14,7 @@ from pydantic import Field
 
 from deployments.config_file import LoadedConfig, load_config
 from deployments.environment import quiet
-from deployments.register import PREFECT_FILE, register_deployments
+from deployments.register import PREFECT_FILE, load_flows, register_deployments
 from deployments.services import state
 from deployments.services.launch import child_environment, last_lines, marked
 from deployments.services.plan import AskedPorts, plan
@@ -88,9 +88,11 @@ def up(
         key_file = _gateway_key(home) if request.model_name else ""
         write_request(request)
         _ensure_supervisor(home)
+        load_flows(prefect_file)  # seconds of import, spent while the servers start
         _wait(home, request, report, only=("prefect",))
         registered = _register(home, request, loaded, prefect_file)
         found = _wait(home, request, report, only=tuple(s.name for s in services(request)))
+    notes += tuple(f"{s.name}: {s.reason}" for s in found if s.reason)
     return Up(services=found, notes=notes, deployments=registered, key_file=key_file)
 
 

@@ -47,7 +47,10 @@ class Service(Record):
     command: tuple[str, ...]
     environment: dict[str, str] = Field(description="Added to the supervisor's own.")
     health_url: str = Field(description="Answers 200 when the service is ready.")
-    ready_states: tuple[str, ...] = Field((), description="If given: what `status` in that JSON answer has to be.")
+    ready_states: dict[str, str] = Field(
+        default_factory=dict,
+        description="If given: values of `status` in that JSON answer with which the service is ready → what to say.",
+    )
     log: str
     port: int | None = None
     url: str = ""
@@ -126,7 +129,15 @@ def _worker(request: Request) -> Service:
     }
     start = (sys.executable, "-m", "prefect", "worker", "start", "--pool", LOCAL_POOL, "--type", "process")
     template = Path(__file__).resolve().parents[1] / "work_pools" / "local.json"
-    options = ("--limit", str(CONCURRENT_RUNS), "--with-healthcheck", "--install-policy", "never")
+    options = (
+        "--name",
+        "this-machine",
+        "--limit",
+        str(CONCURRENT_RUNS),
+        "--with-healthcheck",
+        "--install-policy",
+        "never",
+    )
     return Service(
         name="worker", command=(*start, *options, "--base-job-template", str(template)), environment=environment,
         health_url=f"http://127.0.0.1:{port}/health", log=str(log_file(home, "worker")), needs=("prefect",),
@@ -138,6 +149,7 @@ def _gateway(request: Request, model_name: str, port: int) -> Service:
     command = (sys.executable, "-m", "deployments.gateway", "--model", model_name, "--port", str(port))
     return Service(
         name="gateway", command=command, environment={}, port=port, url=f"http://127.0.0.1:{port}/v1",
-        health_url=f"http://127.0.0.1:{port}/health", ready_states=("serving", "no_champion"),
+        health_url=f"http://127.0.0.1:{port}/health",
+        ready_states={"serving": "", "no_champion": f"no version of {model_name} has been promoted yet"},
         log=str(log_file(home, "gateway")),
     )  # fmt: skip

@@ -78,14 +78,11 @@ class Supervisor:
         kept = {c.service.name: c for c in self.children}
         wanted = self.services_of(request)
         for child in reversed(self.children):
-            if child.service not in wanted or str(child.working_directory) != request.working_directory:
+            if child.service not in wanted:
                 log.info("ending %s: it is wanted differently or no longer", child.service.name)
                 child.stop()
                 del kept[child.service.name]
-        folder = Path(request.working_directory)
-        self.children = [
-            kept.get(s.name) or Child(s, self.home, folder, self.first_pause_seconds) for s in wanted
-        ]  # fmt: skip
+        self.children = [kept.get(s.name) or Child(s, self.home, self.first_pause_seconds) for s in wanted]
 
     def _tick(self) -> None:
         for child in self.children:

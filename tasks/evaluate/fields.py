@@ -20,7 +20,7 @@ ANSWER = "answer"
 _SAME_KEYS_SHARE = 0.95
 _ROWS_PER_VALUE = 3
 _MOST_VALUES = 500
-_MOST_OPENINGS = 20
+_MOST_ATTEMPTS = 20
 
 
 class AnswerForm(Record):
@@ -58,7 +58,8 @@ def find_form(answers: Sequence[str], configured: tuple[str, ...] | None = None)
 
 
 def read_answer(answer: str, form: AnswerForm) -> Reading:
-    """Read an answer as generously as is safe: a JSON object may stand in a code fence or between other words.
+    """Read an answer as generously as is safe: a JSON object may stand in a code fence or between other words, or
+    be cut off by the token limit, as a talkative base model's often is: its finished fields count.
 
     `valid` is strict: the answer is nothing but the expected form.
     """
@@ -67,7 +68,7 @@ def read_answer(answer: str, form: AnswerForm) -> Reading:
         values = {ANSWER: text} if form.fields else {}
         return Reading(values, text, text in form.values.get(ANSWER, ()) if form.fields else bool(text))
     strict = parse_object(answer)
-    found = strict if strict is not None else _first_object(answer)
+    found = strict if strict is not None else _first_object(answer) or _cut_object(answer)
     if found is None:
         return Reading({}, "" if form.text_fields else answer.strip(), False)
     values = {key: as_text(found[key]) for key in form.fields if key in found}
@@ -95,7 +96,7 @@ def as_text(value: Any) -> str:
 def _first_object(text: str) -> dict[str, Any] | None:
     """The first JSON object inside a text; only the first 20 opening braces are tried, since texts can be hostile."""
     decoder, position = json.JSONDecoder(parse_constant=_refuse), -1
-    for _ in range(_MOST_OPENINGS):
+    for _ in range(_MOST_ATTEMPTS):
         position = text.find("{", position + 1)
         if position < 0:
             return None
@@ -105,6 +106,19 @@ def _first_object(text: str) -> dict[str, Any] | None:
             continue
         if isinstance(value, dict):
             return value
+    return None
+
+
+def _cut_object(text: str) -> dict[str, Any] | None:
+    """The finished keys of an object that never ends: all before one of its last 20 commas."""
+    start = text.find("{")
+    end = len(text) if start >= 0 else 0
+    for _ in range(_MOST_ATTEMPTS):
+        end = text.rfind(",", start, end) if end else -1
+        if end < 0:
+            return None
+        if (found := parse_object(text[start:end] + "}")) is not None:
+            return found
     return None
 
 

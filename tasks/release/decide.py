@@ -39,14 +39,13 @@ def decide(
         text = f"{label} was {how} by {decision.actor}: {decision.reason}; only a person can promote it again"
         return Plan(action="kept_previous", text=text)
     serving = champion.version if champion else None
-    if serving != compared_with:
-        return Plan(
-            action="kept_previous",
-            text=f"{label} was compared with {_named(compared_with)}, but now "
-            f"{_named(serving)} serves; only a person can promote it",
-        )
+    stale = serving != compared_with
+    doubt = f"{label} was compared with {_named(compared_with)}, but now {_named(serving)} serves"
     if approval == "required":
-        return Plan(action="waiting_for_approval", text=f"{label} waits as challenger until a person decides")
+        text = f"{label} waits as challenger until a person decides"
+        return Plan(action="waiting_for_approval", text=f"{text}; {doubt}" if stale else text)
+    if stale:
+        return Plan(action="kept_previous", text=f"{doubt}; only a person can promote it")
     return Plan(action="promote", text=f"{label} passed the gate against {_named(serving)}")
 
 

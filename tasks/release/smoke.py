@@ -15,8 +15,12 @@ Ask = Callable[[Sequence[Message]], Reply]
 CountTokens = Callable[[Sequence[Message]], int]
 
 
+class _Answer(Record, extra="ignore"):
+    content: str
+
+
 class _Choice(Record, extra="ignore"):
-    message: Message
+    message: _Answer
 
 
 class _Usage(Record, extra="ignore"):

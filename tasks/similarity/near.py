@@ -2,7 +2,8 @@
 
 Two sets with Jaccard similarity ≥ t share at least one element among the rarest |A| − ⌈t·|A|⌉ + 1 of each (prefix
 filter: Chaudhuri, Ganti, Kaushik 2006; Bayardo, Ma, Srikant 2007). A sparse product over these few gives the
-candidates, whose similarity is then computed from the full sets. Nothing is missed, and the rare shingles keep the product sparse.
+candidates, whose similarity is then computed from the full sets. Nothing is missed, and the rare shingles keep the
+product sparse.
 """
 
 from __future__ import annotations

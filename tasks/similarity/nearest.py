@@ -17,6 +17,8 @@ def nearest(queries: Sequence[str], corpus: Sequence[str]) -> list[int]:
     """
     if not corpus:
         raise ValueError("the corpus is empty")
+    if not queries:
+        return []
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -10,7 +10,6 @@ compute the same values as the layers they replace (compared in the tests) in ab
 
 from __future__ import annotations
 
-import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_LLAMA_BLOCKS = frozenset({"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer"})
 _Gradients = tuple[Tensor | None, ...]
 
 
@@ -31,8 +29,8 @@ class LoraProducts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, scale: float, *adapters: Tensor) -> Tensor:
         count = len(adapters) // 2
-        a = torch.cat(adapters[:count]).to(x.dtype) if count > 1 else adapters[0].to(x.dtype)
-        b = [up.to(x.dtype).mul_(scale) if up.dtype != x.dtype else up * scale for up in adapters[count:]]
+        a = torch.cat(adapters[:count]).to(x.dtype)
+        b = [(up * scale).to(x.dtype) for up in adapters[count:]]
         low = x @ a.t()
         out = x @ weight.t()
         for piece, part, up in zip(_pieces(out, b), low.chunk(count, dim=1), b, strict=True):
@@ -47,7 +45,7 @@ class LoraProducts(torch.autograd.Function):
         pieces = _pieces(grad, b)
         back = torch.empty_like(low)
         for piece, part, up in zip(pieces, back.chunk(len(b), dim=1), b, strict=True):
-            torch.mm(piece, up, out=part) if part.is_contiguous() else part.copy_(piece @ up)
+            part.copy_(piece @ up)
         grad_a = (back.t() @ x).to(ctx.dtype).chunk(len(b))
         grad_b = [
             (piece.t() @ part).to(ctx.dtype).mul_(ctx.scale)
@@ -123,27 +121,71 @@ class SwiGlu(torch.autograd.Function):
         return (out,)
 
 
-class AnswerLoss(torch.autograd.Function):
-    """Summed cross-entropy of a frozen head, computed in slices: the logits of all tokens never exist at once."""
+class ShortAttention(torch.autograd.Function):
+    """Causal attention with grouped queries as few large products, for rows so short that the scores fit the cache.
 
-    ROWS = 512
+    Args of apply: query (rows, positions, heads, width), key and value (rows, positions, kv heads, width), scale.
+    Returns (rows, positions, heads * width).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        rows, length, heads, width = query.shape
+        kv = key.shape[2]
+        q = _by_kv_head(query, kv)
+        k, v = (x.transpose(1, 2).reshape(rows * kv, length, width) for x in (key, value))
+        later = torch.full((length, length), -torch.inf, dtype=query.dtype, device=query.device).triu_(1)
+        shares = torch.softmax(torch.baddbmm(later.repeat(heads // kv, 1), q, k.transpose(1, 2), alpha=scale), dim=-1)
+        ctx.save_for_backward(q, k, v, shares)
+        ctx.scale, ctx.shape = scale, query.shape
+        return _by_position(torch.bmm(shares, v), query.shape, kv).flatten(2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> _Gradients:  # type: ignore[override]
+        q, k, v, shares = ctx.saved_tensors
+        rows, length, _, width = ctx.shape
+        kv = len(k) // rows
+        back = _by_kv_head(grad.view(ctx.shape), kv)
+        to_shares = torch.bmm(back, v.transpose(1, 2))
+        to_scores = torch._softmax_backward_data(to_shares, shares, -1, shares.dtype).mul_(ctx.scale)
+        to_value = torch.bmm(shares.transpose(1, 2), back).view(rows, kv, length, width).transpose(1, 2)
+        to_key = torch.bmm(to_scores.transpose(1, 2), q).view(rows, kv, length, width).transpose(1, 2)
+        return _by_position(torch.bmm(to_scores, k), ctx.shape, kv), to_key, to_value, None
+
+
+def _by_kv_head(query: Tensor, kv: int) -> Tensor:
+    """(rows, positions, heads, width) → (rows * kv heads, heads of the group * positions, width)."""
+    rows, length, heads, width = query.shape
+    grouped = query.view(rows, length, kv, heads // kv, width).permute(0, 2, 3, 1, 4)
+    return grouped.reshape(rows * kv, heads // kv * length, width)
+
+
+def _by_position(x: Tensor, shape: tuple[int, int, int, int], kv: int) -> Tensor:
+    """Undoes `_by_kv_head`."""
+    rows, length, heads, width = shape
+    return x.view(rows, kv, heads // kv, length, width).permute(0, 3, 1, 2, 4).reshape(shape)
+
+
+class AnswerLoss(torch.autograd.Function):
+    """Summed cross-entropy of a frozen head, computed in slices: the logits of all tokens never exist at once.
+
+    Args of apply: hidden (tokens, width), head (vocabulary, width), targets (tokens). The gradient is made on the way
+    forward, while a slice's logits are still in the cache.
+    """
+
+    SLICE_TOKENS = 256
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
-        gradient = torch.empty_like(hidden)
-        total = hidden.new_zeros((), dtype=torch.float32)
-        for part in torch.arange(len(hidden)).split(AnswerLoss.ROWS):
-            rows = slice(int(part[0]), int(part[-1]) + 1)
-            logits = hidden[rows] @ head.t()
-            wanted = targets[rows, None]
-            log_sum = torch.logsumexp(logits, dim=-1, keepdim=True).float() if logits.dtype == torch.float32 else None
-            scores = logits.float() if log_sum is None else logits
-            log_sum = torch.logsumexp(scores, dim=-1, keepdim=True) if log_sum is None else log_sum
-            total += (log_sum - scores.gather(1, wanted)).sum()
-            shares = scores.sub_(log_sum).exp_()
+        gradients, total = [], hidden.new_zeros((), dtype=torch.float32)
+        slices = hidden.split(AnswerLoss.SLICE_TOKENS), targets[:, None].split(AnswerLoss.SLICE_TOKENS)
+        for part, wanted in zip(*slices, strict=True):
+            log_shares = torch.log_softmax(part @ head.t(), dim=-1, dtype=torch.float32)
+            total -= log_shares.gather(1, wanted).sum()
+            shares = log_shares.exp_()
             shares.scatter_add_(1, wanted, shares.new_full(wanted.shape, -1.0))
-            gradient[rows] = shares.to(head.dtype) @ head
-        ctx.save_for_backward(gradient)
+            gradients.append(shares.to(head.dtype) @ head)
+        ctx.save_for_backward(torch.cat(gradients))
         return total
 
     @staticmethod

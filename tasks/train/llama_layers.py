@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks.train.fused import LoraProducts, RmsNorm, Rotary, SwiGlu
+from tasks.train.fused import LoraProducts, RmsNorm, Rotary, ShortAttention, SwiGlu
 
 _BLOCKS = frozenset({"LlamaDecoderLayer"})
+_SHORT_SCORES = 4_000_000  # elements; 8 MB in bf16
 
 
 def fuse(model: Any) -> dict[str, int]:
@@ -82,14 +83,21 @@ def _attention_forward(
 ) -> tuple[Tensor, None]:
     """Causal attention of right-padded rows: what is padded comes after everything real, so no mask is needed."""
     rows, length = hidden_states.shape[:2]
-    both = _products(hidden_states, self.joined, (self.q_proj, self.k_proj, self.v_proj))
-    heads = both.view(rows, length, -1, self.head_dim)
-    groups = self.num_key_value_groups
-    kv = (heads.shape[2]) // (groups + 2)
-    half = self.head_dim // 2
+    joined = _products(hidden_states, self.joined, (self.q_proj, self.k_proj, self.v_proj))
+    heads = joined.view(rows, length, -1, self.head_dim)
+    groups, half = self.num_key_value_groups, self.head_dim // 2
+    kv = heads.shape[2] // (groups + 2)
     cos, sin = position_embeddings
     turned = Rotary.apply(heads[:, :, : (groups + 1) * kv], cos[0, :, :half], sin[0, :, :half])
-    query, key = turned.transpose(1, 2).split([groups * kv, kv], dim=1)
-    value = heads[:, :, (groups + 1) * kv :].transpose(1, 2)
-    out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=self.scaling, enable_gqa=groups > 1)
-    return self.o_proj(out.transpose(1, 2).reshape(rows, length, -1)), None
+    query, key = turned.split([groups * kv, kv], dim=2)
+    return self.o_proj(_attend(query, key, heads[:, :, (groups + 1) * kv :], self.scaling)), None
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """The short form where a layer's scores fit a processor's cache, torch's own kernel otherwise."""
+    rows, length, heads, _ = query.shape
+    if query.device.type == "cpu" and rows * heads * length * length <= _SHORT_SCORES:
+        return ShortAttention.apply(query, key, value, scale)  # type: ignore[no-any-return]
+    q, k, v = (x.transpose(1, 2) for x in (query, key, value))
+    out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=query.shape[2] != key.shape[2])
+    return out.transpose(1, 2).flatten(2)

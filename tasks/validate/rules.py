@@ -87,7 +87,7 @@ def broken_rows(rule: Rule, columns: Columns, parameters: Values) -> list[bool]:
             remedy=f"use one of {', '.join(sorted(_JUDGES))}, or move the rule to dataset_rules",
         )
     kwargs = {k: parameters[v["$PARAMETER"]] if isinstance(v, dict) else v for k, v in rule.kwargs.items()}
-    return [not judge(value, kwargs) for value in columns[kwargs["column"]]]
+    return [not judge(value, kwargs) for value in columns[str(rule.kwargs["column"])]]
 
 
 def _between(value: float, kwargs: Mapping[str, Any]) -> bool:

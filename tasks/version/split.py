@@ -56,36 +56,35 @@ def assign(rows: Sequence[Row], config: SplitConfig, ledger: set[str]) -> Member
     declared = any(row.declared_split == "test" for row in rows)
     plain = {row.row_id: _plain_split(row, units[row.row_id], config, declared=declared) for row in rows}
     grouped = {units[r.row_id] for r in rows if r.declared_split == "test" and group_entity(r, config.group_by)}
-    known = _known_units(rows, units, plain, grouped, ledger)
+    known = _known_units(rows, config.group_by, plain, grouped, ledger)
     splits: dict[str, Split] = {}
     deviations: Counter[str] = Counter()
     for row in rows:
         held = units[row.row_id] in known or units[row.row_id] in grouped
         splits[row.row_id] = "test" if held else plain[row.row_id]
         if held and plain[row.row_id] == "train":
-            why = (
-                "were held out by an earlier version" if units[row.row_id] in known else "share a group with a test row"
-            )
-            deviations[why] += 1
+            by_group = units[row.row_id] in grouped
+            deviations["share a group with a test row" if by_group else "were held out by an earlier version"] += 1
     texts = tuple(f"{n} rows are held out instead of trained on, since they {why}" for why, n in deviations.items())
     return Membership(splits=splits, deviations=texts)
 
 
 def _known_units(
-    rows: Sequence[Row], units: Mapping[str, str], plain: Mapping[str, Split], grouped: set[str], ledger: set[str]
+    rows: Sequence[Row], group_by: str | None, plain: Mapping[str, Split], grouped: set[str], ledger: set[str]
 ) -> set[str]:
-    """Units that the ledger moves into the test split.
+    """Units that the ledger moves into the test split: groups it knows, and prompts it knows.
 
     A row whose prompt is in the ledger because an equal prompt is held out right now stays where it was: the leak check
     merges it, on this run as on the one that filled the ledger. So a second run with the same rows changes nothing.
     """
-    known = {unit for unit in units.values() if unit in ledger}
+    groups = {row.row_id: group_entity(row, group_by) for row in rows}
+    known = {group for group in groups.values() if group in ledger and group is not None}
     held_now = {
-        prompt_entity(r) for r in rows
-        if plain[r.row_id] == "test" or units[r.row_id] in known or units[r.row_id] in grouped
+        prompt_entity(row) for row in rows
+        if plain[row.row_id] == "test" or groups[row.row_id] in known | grouped
     }  # fmt: skip
     prompts = ledger - held_now
-    return known | {units[row.row_id] for row in rows if prompt_entity(row) in prompts}
+    return known | {groups[r.row_id] or prompt_entity(r) for r in rows if prompt_entity(r) in prompts}
 
 
 def _check_group(rows: Sequence[Row], group_by: str | None) -> None:

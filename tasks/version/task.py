@@ -8,8 +8,8 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from tasks import progress
 from tasks.adapters.store import Store
 from tasks.contracts import BaseModelRef, DatasetVersion, Digest, ValidatedRows
-from tasks.version.config import SplitConfig
 from tasks.version.catalog import show
+from tasks.version.config import SplitConfig
 from tasks.version.content import CARD
 from tasks.version.stage import make_version
 

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 from rich.console import Console
 
-from deployments.terminal import LiveRun, closing_table
+from deployments.terminal import STAGES, Board, LiveRun, closing_table
 from deployments.wording import STATUS_WORDS, duration, status_in_words
 from tasks import progress
 from tasks.contracts import RunOutcome
@@ -147,6 +147,26 @@ def test_on_a_terminal_the_board_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "release" in text  # still to come
     monkeypatch.setenv("CI", "true")
     assert not LiveRun(console).animated
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_board_keeps_one_line_a_stage(width: int) -> None:
+    board = Board()
+    board.note(Progress(stage="validate", state="started"))
+    board.note(Progress(stage="validate", state="finished", seconds=125))
+    board.note(Progress(stage="train", state="started"))
+    for step in range(1, 40):
+        board.note(
+            Progress(stage="train", state="running", text="step", done=step, total=60, loss=2 / step, eta_seconds=62)
+        )
+    console = Console(file=io.StringIO(), width=width, record=True)
+    console.print(board)
+    lines = console.export_text().splitlines()
+    assert len(lines) == len(STAGES)
+    assert "✔" in lines[0]
+    assert "validate" in lines[0]
+    assert "2 min 05 s" in lines[0]
+    assert "39/60  loss 0.051  1 min 02 s" in lines[1]
 
 
 def test_listening_ends_with_the_block() -> None:

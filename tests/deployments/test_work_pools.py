@@ -11,6 +11,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.workers.process import ProcessJobConfiguration
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
@@ -19,6 +20,7 @@ from deployments.register import POOL_FILES, committed_deployments
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES = "1.37.0"
+NO_SERVER = "http://127.0.0.1:9/api"  # rendering asks nobody; without an address Prefect would start a server
 
 
 def template(name: str) -> dict[str, Any]:
@@ -30,9 +32,11 @@ def rendered_job(values: dict[str, Any]) -> dict[str, Any]:
     """The job that a Kubernetes worker makes for a run of the pool."""
 
     async def render() -> dict[str, Any]:
-        configuration = await KubernetesWorkerJobConfiguration.from_template_and_values(
-            template("kubernetes-gpu"), values
+        client = PrefectClient(NO_SERVER)
+        made = KubernetesWorkerJobConfiguration.from_template_and_values(
+            template("kubernetes-gpu"), values, client=client
         )
+        configuration = await made
         configuration.prepare_for_flow_run(FlowRun(id=uuid.uuid4(), name="honest-otter", flow_id=uuid.uuid4()))
         manifest: dict[str, Any] = configuration.job_manifest
         return manifest
@@ -104,9 +108,13 @@ def test_every_variable_is_used_and_described(name: str) -> None:
 
 
 def test_the_local_pool_starts_a_process_in_the_given_folder(tmp_path: Path) -> None:
-    values = {"working_dir": str(tmp_path)}
-    made = asyncio.run(ProcessJobConfiguration.from_template_and_values(template("local"), values))
-    assert made.working_dir == tmp_path
+    async def render() -> ProcessJobConfiguration:
+        values = {"working_dir": str(tmp_path)}
+        return await ProcessJobConfiguration.from_template_and_values(
+            template("local"), values, client=PrefectClient(NO_SERVER)
+        )
+
+    assert asyncio.run(render()).working_dir == tmp_path
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "k8s").rglob("*.yaml")), ids=lambda p: p.name)

@@ -63,14 +63,12 @@ def test_the_outcome_says_everything(finished: tuple[Path, dict[str, Any]]) -> N
     config, outcome = finished
     assert outcome["exit_code"] == 0
     assert outcome["trained"] is True
-    assert outcome["dataset"]["version"] == "ds://tiny/main@1.0.0"
+    assert outcome["dataset"]["address"] == "ds://tiny/main@1.0.0"
     rows = outcome["rows"]
     assert rows["in"] == rows["kept"] + rows["merged"] + rows["quarantined"] == 104
-    assert outcome["evaluation"]["tuned"]["exact_match"]["mean"] > outcome["evaluation"]["base"]["exact_match"]["mean"]
+    assert outcome["evaluation"]["tuned"]["exact_match"] > outcome["evaluation"]["base"]["exact_match"]
     assert outcome["gate"]["passed"] is True
-    assert outcome["model"] == {"name": "tiny", "version": 1, "alias": "champion"} | {
-        k: v for k, v in outcome["model"].items() if k not in ("name", "version", "alias")
-    }
+    assert [outcome["model"][k] for k in ("name", "version", "alias")] == ["tiny", 1, "champion"]
     assert {"ingest", "process", "validate", "version", "train", "evaluate", "gate", "register", "release"} <= set(
         outcome["seconds"]
     )
@@ -86,7 +84,7 @@ def test_the_same_again_trains_nothing(finished: tuple[Path, dict[str, Any]]) ->
     assert again["status"] == "unchanged"
     assert again["exit_code"] == 0
     assert again["trained"] is False
-    assert again["dataset"] == first["dataset"]
+    assert again["dataset"]["digest"] == first["dataset"]["digest"]
     assert again["model"]["version"] == 1
 
 
@@ -99,7 +97,7 @@ def test_a_changed_row_makes_a_new_version_and_trains(finished: tuple[Path, dict
         outcome, _ = run_json(config)
     finally:
         data.write_text(before, encoding="utf-8")
-    assert outcome["dataset"]["version"] == "ds://tiny/main@1.1.0"
+    assert outcome["dataset"]["version"] == "1.1.0"
     assert outcome["dataset"]["digest"] != first["dataset"]["digest"]
     assert outcome["trained"] is True
 
@@ -109,7 +107,7 @@ def test_a_refusal_is_an_answer_and_is_repeated(tmp_path: Path, tiny_model: Path
     first, done = run_json(config)
     assert (first["status"], first["exit_code"], done.returncode) == ("refused", 10, 10), done.stderr
     assert first["gate"]["passed"] is False
-    assert any("1000" in reason or "1,000" in reason for reason in first["gate"]["reasons"])
+    assert {r["rule"] for r in first["gate"]["reasons"] if not r["passed"]} == {"enough_rows"}
     assert first["model"] is None
     again, done = run_json(config)
     assert (again["status"], done.returncode, again["trained"]) == ("refused", 10, False)
@@ -198,7 +196,7 @@ def test_killed_and_run_again_it_ends_well(kills: tuple[str, ...], tmp_path: Pat
     outcome, done = run_json(config)
     assert outcome["status"] in ("done", "unchanged"), done.stderr
     assert outcome["model"]["version"] == 1
-    assert outcome["dataset"]["version"] == "ds://tiny/main@1.0.0"
+    assert outcome["dataset"]["version"] == "1.0.0"
     assert torn_outputs(config.parent / ".tuneloop") == []
     assert processes_of(config.parent) == []
 

@@ -174,9 +174,12 @@ def test_a_conversation_beyond_the_context_is_refused(serving: Running) -> None:
 def test_the_request_log_holds_no_personal_data(serving: Running) -> None:
     client, address = serving.client(), "ann.smith@example.com"
     answer = client.chat.completions.create(
-        model=NAME, messages=[{"role": "user", "content": f"write to {address} or +44 20 7946 0958"}], max_tokens=4,
-        user=address, metadata={"agent": "desk"},
-    )  # fmt: skip
+        model=NAME,
+        messages=[{"role": "user", "content": f"write to {address} or +44 20 7946 0958"}],
+        max_tokens=4,
+        user=address,
+        metadata={"agent": "desk"},
+    )
     logged = {request.id: request for request in request_log.recent(NAME, 1)}[answer.id]
     assert "<EMAIL_ADDRESS>" in logged.prompt[0].content
     assert logged.agent == "desk"

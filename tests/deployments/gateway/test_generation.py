@@ -18,9 +18,15 @@ from tasks.privacy.redact import Redactor
 
 BASE = BaseModelRef(name="b", path="/nowhere", digest="d", tokenizer_digest="t", parameters=1)
 SERVED = ServedModel(
-    name="m", version=1, adapter_path="/nowhere", adapter_digest="a", base=BASE, quantization="none",
-    dataset="ds://m/main@1.0.0", dataset_uri="store://version/x",
-)  # fmt: skip
+    name="m",
+    version=1,
+    adapter_path="/nowhere",
+    adapter_digest="a",
+    base=BASE,
+    quantization="none",
+    dataset="ds://m/main@1.0.0",
+    dataset_uri="store://version/x",
+)
 
 
 class Held:
@@ -51,7 +57,9 @@ def generation() -> Iterator[Generation]:
     made.stop()
 
 
-def job(engine: Held, text: str = "x", on_done: Callable[[Done], None] = lambda done: None) -> tuple[Job, queue.Queue[Item]]:
+def job(
+    engine: Held, text: str = "x", on_done: Callable[[Done], None] = lambda done: None
+) -> tuple[Job, queue.Queue[Item]]:
     items: queue.Queue[Item] = queue.Queue()
     loaded = Loaded(SERVED, engine, len, Redactor(()), 100, 0)
     turns = (Message(role="user", content=text),)

@@ -73,7 +73,9 @@ def test_served_brings_the_adapter_and_its_base_here(registry_home: Path, tiny_m
         registry.served(NAME, "production")
 
 
-def test_a_damaged_copy_is_fetched_again_and_a_damaged_original_is_refused(registry_home: Path, tiny_model: Path) -> None:
+def test_a_damaged_copy_is_fetched_again_and_a_damaged_original_is_refused(
+    registry_home: Path, tiny_model: Path
+) -> None:
     champion(tiny_model, 1)
     served = registry.served(NAME, 1)
     assert served is not None

@@ -105,10 +105,14 @@ def test_promoting_the_champion_again_adds_no_history(registry_home: Path, tiny_
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["registered", "waiting", "promoted", "rejected", "failed"]))),
+    st.lists(
+        st.tuples(st.integers(1, 4), st.sampled_from(["registered", "waiting", "promoted", "rejected", "failed"]))
+    ),
     st.one_of(st.none(), st.integers(1, 4)),
 )
-def test_aliases_never_name_a_decided_version_as_challenger(steps: list[tuple[int, Action]], current: int | None) -> None:
+def test_aliases_never_name_a_decided_version_as_challenger(
+    steps: list[tuple[int, Action]], current: int | None
+) -> None:
     history = [step(version, action) for version, action in steps]
     named = aliases(Champion(version=current) if current else None, history)
     assert named.get("champion") == current

@@ -13,10 +13,18 @@ from tasks.contracts import Message
 
 def logged(number: int, hours_ago: float, model: str = "m") -> LoggedRequest:
     return LoggedRequest(
-        id=f"chatcmpl-{number}", at=datetime.now(UTC) - timedelta(hours=hours_ago), model=model, version=1,
-        agent="desk", user="", prompt=(Message(role="user", content="où est mon vélo"),), answer="oui",
-        prompt_tokens=5, completion_tokens=1, milliseconds=7,
-    )  # fmt: skip
+        id=f"chatcmpl-{number}",
+        at=datetime.now(UTC) - timedelta(hours=hours_ago),
+        model=model,
+        version=1,
+        agent="desk",
+        user="",
+        prompt=(Message(role="user", content="où est mon vélo"),),
+        answer="oui",
+        prompt_tokens=5,
+        completion_tokens=1,
+        milliseconds=7,
+    )
 
 
 def test_recent_gives_the_window_of_one_model_in_order(home: Path) -> None:

@@ -65,6 +65,15 @@ def test_reading_is_generous_about_what_stands_around_an_object_but_valid_is_str
     assert read_answer("no object", form) == ({}, "", False)
 
 
+def test_an_answer_that_was_cut_off_counts_with_its_finished_fields() -> None:
+    form = find_form(ticket_answers())
+    cut = read_answer('Sure: {"intent":"billing","team":"finance","reply":"We go on, and on, and', form)
+    assert (cut.values, cut.text, cut.valid) == ({"intent": "billing", "team": "finance"}, "", False)
+    assert read_answer('{"intent":"billing","team":"fin', form).values == {"intent": "billing"}
+    assert read_answer('{"intent":"bil', form).values == {}
+    assert read_answer("{" + "," * 100_000, form).values == {}
+
+
 def test_values_that_are_not_strings_compare_as_json() -> None:
     answers = [json.dumps({"urgent": i % 2 == 0, "tags": ["a", "b"], "n": i}) for i in range(20)]
     form = find_form(answers)

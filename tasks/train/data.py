@@ -1,0 +1,65 @@
+"""Training rows as token ids with the mask of what is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.contracts import Row
+from tasks.errors import TrainingFailed
+from tasks.tokens import Encoded, encode_example
+from tasks.train.config import TrainConfig
+from tasks.train.plan import sampled_rows
+
+IGNORED = -100  # label of a token that is not learned
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All rows of a JSONL file of rows."""
+    return [Row.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+def encode_rows(tokenizer: Any, rows: Sequence[Row], config: TrainConfig, max_tokens: int) -> list[Encoded]:
+    """Examples of the rows that are trained on, in order.
+
+    Raises:
+        TrainingFailed: no rows, a row without a learned token, or one longer than the model can read.
+    """
+    if not rows:
+        raise TrainingFailed("there are no training rows", remedy="add data, or hold out a smaller share")
+    chosen = [rows[i] for i in sampled_rows(len(rows), config.max_rows, config.seed)]
+    return [_encode_row(tokenizer, row, config, max_tokens) for row in chosen]
+
+
+def _encode_row(tokenizer: Any, row: Row, config: TrainConfig, max_tokens: int) -> Encoded:
+    if not row.answer:
+        raise TrainingFailed(
+            "a training row has nothing to learn", where=f"row {row.row_id}", why="it has no answer",
+            remedy="prepare the dataset again: such rows are quarantined when it is made",
+        )
+    example = encode_example(tokenizer, row.messages, config.loss_on)
+    if len(example.input_ids) > max_tokens:
+        raise TrainingFailed(
+            "a training row is longer than the model can read", where=f"row {row.row_id}",
+            why=f"{len(example.input_ids)} tokens, the model reads {max_tokens}",
+            remedy="lower checks.max_tokens, so that long rows are quarantined",
+        )
+    return example
+
+
+def collate(examples: Sequence[Encoded], pad: int) -> dict[str, Any]:
+    """One micro-batch, padded on the right: ids, and labels that are IGNORED where nothing is learned.
+
+    A causal model never looks ahead, so what is padded on the right needs no attention mask.
+    """
+    import torch
+
+    width = max(len(e.input_ids) for e in examples)
+    ids = torch.full((len(examples), width), pad)
+    labels = torch.full((len(examples), width), IGNORED)
+    for i, example in enumerate(examples):
+        length = len(example.input_ids)
+        ids[i, :length] = torch.tensor(example.input_ids)
+        labels[i, :length] = torch.where(torch.tensor(example.learned), ids[i, :length], IGNORED)
+    return {"input_ids": ids, "labels": labels}

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.privacy.redact import Redactor
+
+REDACTOR = Redactor(phone_regions=("US", "GB", "DE", "FR", "BE", "AT", "NL", "IN"))
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("mail anna.k+x@example.com now", "mail <EMAIL_ADDRESS> now"),
+        ("anna@desk.local,bob@x.org;c@d.de", "<EMAIL_ADDRESS>,<EMAIL_ADDRESS>;<EMAIL_ADDRESS>"),
+        ("+32 471 23 45 67", "<PHONE_NUMBER>"),
+        ("my order is late, 0471 23 45 67", "my order is late, <PHONE_NUMBER>"),
+        ("call me at 4155552671", "call me at <PHONE_NUMBER>"),
+        ("Ring me on (202) 555-0143 please", "Ring me on <PHONE_NUMBER> please"),
+        ("4155552671", "<PHONE_NUMBER>"),
+        ("card 4111 1111 1111 1111 exp", "card <CREDIT_CARD> exp"),
+        ("3782 822463 10005", "<CREDIT_CARD>"),
+        ("BE68 5390 0754 7034 is mine", "<IBAN_CODE> is mine"),
+        ("de89370400440532013000", "<IBAN_CODE>"),
+        ("192.168.1.20 and fe80::1ff:fe23:4567:890a", "<IP_ADDRESS> and <IP_ADDRESS>"),
+        ("ａnna＠example.com ０４７１ ２３ ４５ ６７", "<EMAIL_ADDRESS> <PHONE_NUMBER>"),
+        ("an\u200bna@exa\u200bmple.com", "<EMAIL_ADDRESS>"),
+    ],
+)
+def test_personal_data_is_replaced(text: str, redacted: str) -> None:
+    assert REDACTOR.redact(text)[0] == redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Order BR-20391 of 2025-03-14",
+        "order 4155552671 is late",
+        "I called about order 4155552671",
+        "BR-2039155526",
+        "at 2024-05-01T10:30:00Z and 2024-05-01 10:30, 12/05/2024 14:30",
+        "price 1299.00 EUR, 12 345 678 EUR, €12345678",
+        "1714550400",
+        "frame LN-88-2046-A, version 5.12.3, 620 x 580 x 310",
+        "card 4111 1111 1111 1112",
+        "std::vector at 10:30:00",
+        "room 1204, 0x80070057",
+    ],
+)
+def test_other_numbers_are_left_alone(text: str) -> None:
+    assert REDACTOR.redact(text) == (text, {})
+
+
+def test_counts_are_by_entity() -> None:
+    _, counts = REDACTOR.redact("a@b.com, c@d.com, +44 20 7946 0018")
+    assert counts == {"EMAIL_ADDRESS": 2, "PHONE_NUMBER": 1}
+
+
+def test_json_keeps_its_numbers_and_its_form() -> None:
+    text = '{"id": 4155552671,  "phone": "4155552671", "n": 4111111111111111}'
+    assert REDACTOR.redact(text)[0] == '{"id": 4155552671,  "phone": "<PHONE_NUMBER>", "n": 4111111111111111}'
+    assert "4155552671" not in REDACTOR.redact('{"phone": 4155552671}', keep_numbers=False)[0]
+
+
+def test_escapes_in_json_hide_nothing() -> None:
+    redacted, counts = REDACTOR.redact('{"to": "anna\\u0040b.com", "note": "a\\nb"}')
+    assert json.loads(redacted) == {"to": "<EMAIL_ADDRESS>", "note": "a\nb"}
+    assert counts == {"EMAIL_ADDRESS": 1}
+
+
+def test_only_configured_entities_are_found() -> None:
+    text = "a@b.com +44 20 7946 0018"
+    assert Redactor(entities=("PHONE_NUMBER",), phone_regions=("GB",)).redact(text)[0] == "a@b.com <PHONE_NUMBER>"
+    assert Redactor(entities=()).find(text) == []
+
+
+def test_national_numbers_need_their_region() -> None:
+    assert Redactor(phone_regions=("BE",)).find("0471 23 45 67")
+    assert not Redactor(phone_regions=("US",)).find("0471 23 45 67")
+
+
+def test_unknown_entity_is_refused() -> None:
+    with pytest.raises(ValueError, match="NAME"):
+        Redactor(entities=("NAME",))
+
+
+def test_field_name_is_context() -> None:
+    assert not REDACTOR.find("5550123")
+    assert REDACTOR.find("5550123", before="phone: ")
+
+
+def test_spans_point_at_the_original_text() -> None:
+    text = "naïve\u200b: é ａ@b.com!"
+    (span,) = REDACTOR.find(text)
+    assert text[span.start : span.end] == "ａ@b.com"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet='0123456789+()-. @abDE:/"{},\\n', max_size=60))
+def test_nothing_is_left_after_redaction(text: str) -> None:
+    assert REDACTOR.find(REDACTOR.redact(text)[0]) == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.from_regex(r"[a-z]{1,8}(\.[a-z]{1,5})?@[a-z]{1,8}\.(com|org|local)", fullmatch=True), st.text(max_size=20))
+def test_every_address_is_found(address: str, around: str) -> None:
+    text = f"{around} {address} {around}"
+    assert address not in REDACTOR.redact(text)[0]
+
+
+def test_long_text_is_fast() -> None:
+    text = "x" * 200_000 + "@" + "y" * 200_000 + " a@b.com " + "1 " * 1000
+    assert "a@b.com" not in REDACTOR.redact(text)[0]
+
+
+def test_presidio_is_loaded_only_for_candidates_and_without_spacy() -> None:
+    code = """
+        import sys
+        from tasks.privacy.redact import Redactor
+        redactor = Redactor(phone_regions=("US",))
+        redactor.redact("nothing to see here, order 17")
+        assert not any(m.startswith(("presidio", "phonenumbers", "tldextract")) for m in sys.modules)
+        assert redactor.redact("a@b.com, +1 415 555 2671, 4111 1111 1111 1111")[0].count("<") == 3
+        assert not {"spacy", "torch", "presidio_analyzer"} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+def test_presidio_itself_stays_importable() -> None:
+    REDACTOR.redact("a@b.com")
+    assert not any(re.match("presidio_analyzer", m) for m in sys.modules)

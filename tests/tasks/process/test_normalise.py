@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.process.normalise import normalise
+from tests.tasks.data_rows import make_row
+
+
+@pytest.mark.parametrize(
+    ("text", "clean", "step"),
+    [
+        ("a\r\nb\rc", "a\nb\nc", "line_ends"),
+        ("a\x00b\u200bc\ufeff", "abc", "control_characters"),
+        ("e\u0301", "é", "unicode_nfc"),
+        ("a  \nb", "a\nb", "trailing_blanks"),
+        ("  a", "a", "outer_blanks"),
+    ],
+)
+def test_each_step_is_recorded(text: str, clean: str, step: str) -> None:
+    row = normalise(make_row(0, text), "NFC")
+    assert row.messages[0].content == clean
+    assert row.steps == (step,)
+
+
+def test_clean_row_is_the_same_object() -> None:
+    row = make_row(0, "Where is\tmy bike?\n\nThanks")
+    assert normalise(row, "NFC") is row
+
+
+def test_form_has_an_effect() -> None:
+    assert normalise(make_row(0, "ﬁn"), "NFC").messages[0].content == "ﬁn"
+    assert normalise(make_row(0, "ﬁn"), "NFKC").messages[0].content == "fin"
+
+
+@given(st.text(max_size=60), st.sampled_from(["NFC", "NFKC"]))
+def test_normalising_twice_changes_nothing(text: str, form: str) -> None:
+    once = normalise(make_row(0, text), form)  # type: ignore[arg-type]
+    assert normalise(once, form).messages == once.messages  # type: ignore[arg-type]

@@ -1,0 +1,69 @@
+"""What the registry is told, and the card people read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.config import RunConfig
+from tasks.register.record import entry, flatten
+from tests.tiny_release import CONFIG, NAME, make_evidence
+
+_leaf = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5))
+_tree = st.recursive(
+    _leaf,
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=3)
+        | st.dictionaries(st.from_regex(r"[a-z]{1,4}", fullmatch=True), inner, min_size=1, max_size=3)
+    ),
+)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]{1,4}", fullmatch=True), _tree, max_size=4))
+def test_flattening_keeps_every_leaf_once(config: dict[str, object]) -> None:
+    def leaves(value: object) -> int:
+        if isinstance(value, dict):
+            return sum(map(leaves, value.values()))
+        return sum(map(leaves, value)) if isinstance(value, list) else 1
+
+    pairs = list(flatten(config))
+    assert len(dict(pairs)) == len(pairs) == leaves(config)
+
+
+def test_a_whole_configuration_flattens() -> None:
+    config = RunConfig.model_validate({"project": "p", "data": {"sources": [{"path": "a"}, {"path": "b"}]}})
+    flat = dict(flatten(config.model_dump(mode="json")))
+    assert flat["data.sources.1.path"] == "b"
+    assert flat["gate.min_rows"] == "30"
+    assert all(len(key) < 250 for key in flat)
+
+
+def test_lineage_scores_and_files(home: Path, tiny_model: Path) -> None:
+    evidence = make_evidence(tiny_model, 1)
+    told = entry(NAME, evidence, CONFIG, '{"files": []}', 4)
+    assert told.tags["compared_with"] == "4"
+    assert json.loads(told.tags["phone_regions"]) == ["BR"]
+    assert told.metrics["tuned.perplexity"] == 3.0
+    assert told.metrics["gain_over_base.low"] == 0.4
+    assert "tuned.retention" not in told.metrics
+    assert {point.key for point in told.curve} == {"train.loss", "train.learning_rate", "train.tokens"}
+    assert set(told.texts) == {
+        "model_card.md",
+        "gate.md",
+        "gate.json",
+        "evaluation.json",
+        "config.yaml",
+        "dataset_manifest.json",
+    }
+
+
+def test_the_card_says_where_it_comes_from_and_what_was_not_measured(home: Path, tiny_model: Path) -> None:
+    evidence = make_evidence(tiny_model, 1)
+    card = entry(NAME, evidence, CONFIG, "{}", None).texts["model_card.md"]
+    for part in (evidence.dataset.digest, evidence.trained.base.digest, "## Gate: passed", "| gain | yes |", "50.0%"):
+        assert part in card
+    assert "not measured" in card
+    assert "off: short run" in card
