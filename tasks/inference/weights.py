@@ -40,6 +40,23 @@ def load_base(folder: Path, quantization: Quantization) -> Any:
     return model
 
 
+def load_base_in_4bit(folder: Path) -> Any:
+    """The same model with its linear layers kept as bitsandbytes 4-bit layers, computing in bf16."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    torch.set_num_threads(physical_cores())
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16, bnb_4bit_quant_storage=torch.bfloat16,
+    )
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(
+        str(folder), dtype=torch.bfloat16, local_files_only=True, quantization_config=config, device_map={"": device}
+    )
+    return model.eval().requires_grad_(False)
+
+
 def linear_layers(model: Any) -> Iterator[tuple[str, Any]]:
     """Every linear layer of the transformer blocks by name: what is quantised and adapted. The head is neither."""
     import torch

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from tasks.train.fused import LoraProducts, RmsNorm, Rotary, ShortAttention, SwiGlu
 
 _BLOCKS = frozenset({"LlamaDecoderLayer"})
+_LAYERS_OF_A_BLOCK = 7  # q, k, v, o, gate, up, down
 _SHORT_SCORES = 4_000_000  # elements; 8 MB in bf16
 
 
@@ -22,7 +23,7 @@ def fuse(model: Any) -> dict[str, int]:
     """
     counts = {"blocks": 0, "norms": 0, "linears": 0}
     for module in model.modules():
-        if type(module).__name__ in _BLOCKS:
+        if type(module).__name__ in _BLOCKS and _is_fusible(module):
             _fuse_block(module)
             counts["blocks"] += 1
         elif type(module).__name__ == "LlamaRMSNorm":
@@ -35,7 +36,22 @@ def fuse(model: Any) -> dict[str, int]:
 
 
 def _is_plain_lora(module: Any) -> bool:
-    return hasattr(module, "lora_A") and type(module.base_layer) is torch.nn.Linear
+    """A low-rank layer over dense weights, without dropout (which the fused products leave out)."""
+    return (
+        hasattr(module, "lora_A")
+        and type(module.base_layer) is torch.nn.Linear
+        and isinstance(module.lora_dropout["default"], torch.nn.Identity)
+    )
+
+
+def _is_fusible(block: Any) -> bool:
+    """All its layers are adapted, dense and without bias, and its activation is the one that SwiGLU has."""
+    layers = [m for m in block.modules() if hasattr(m, "base_layer")]
+    return (
+        len(layers) == _LAYERS_OF_A_BLOCK
+        and all(_is_plain_lora(m) and m.base_layer.bias is None for m in layers)
+        and isinstance(block.mlp.act_fn, torch.nn.SiLU)
+    )
 
 
 def _norm_forward(self: Any, x: Tensor) -> Tensor:
