@@ -59,7 +59,8 @@ def neutral_template(tokenizer: Any, where: str = "") -> str:
     """
     if not isinstance(tokenizer.chat_template, str):
         raise ModelUnavailable(
-            "the model has no chat template", where=where,
+            "the model has no chat template",
+            where=where,
             why="only instruct models say how a conversation is written",
             remedy="use an instruct model, or add a chat_template.jinja to the folder",
         )
@@ -68,7 +69,8 @@ def neutral_template(tokenizer: Any, where: str = "") -> str:
     if _is_chatml_with_system(tokenizer):
         return CHATML
     raise ModelUnavailable(
-        "the model's chat template adds a system text of its own", where=where,
+        "the model's chat template adds a system text of its own",
+        where=where,
         why="examples without a system message would be trained with text that nobody wrote",
         remedy="copy the model to a folder and remove the text from its chat_template.jinja",
     )
@@ -98,7 +100,8 @@ def stop_token_id(tokenizer: Any) -> int:
             return int(token)
     raise ModelUnavailable(
         "the chat template ends an answer with no special token",
-        why="a model trained with it would never stop", remedy="use a template whose turns end with a special token",
+        why="a model trained with it would never stop",
+        remedy="use a template whose turns end with a special token",
     )
 
 
@@ -155,14 +158,13 @@ def _answer_text(tokenizer: Any, prompt: Sequence[Message], answer: str) -> str:
     if not whole.startswith(before):
         raise ModelUnavailable(
             "the chat template writes a prompt in another way once it is answered",
-            why="training and generation would see different prompts", remedy="use a template that does not",
+            why="training and generation would see different prompts",
+            remedy="use a template that does not",
         )
     return whole[len(before) :]
 
 
-def _render(
-    tokenizer: Any, messages: Sequence[Message], *, prompt: bool = False, template: str | None = None
-) -> str:
+def _render(tokenizer: Any, messages: Sequence[Message], *, prompt: bool = False, template: str | None = None) -> str:
     from jinja2.exceptions import TemplateError
 
     turns = [{"role": m.role, "content": m.content} for m in messages]
@@ -172,17 +174,17 @@ def _render(
         )
     except TemplateError as error:
         raise UsageError(
-            "the model's chat template refuses this conversation", where=" → ".join(m.role for m in messages),
-            why=str(error.message), remedy="use turns that alternate, or a model whose template allows them",
+            "the model's chat template refuses this conversation",
+            where=" → ".join(m.role for m in messages),
+            why=str(error.message),
+            remedy="use turns that alternate, or a model whose template allows them",
         ) from error
 
 
 def _marked(tokenizer: Any, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]:
     """The messages with a mark in place of every text that contains special tokens, and what the marks stand for."""
     marks: dict[str, str] = {}
-    kept = [
-        Message(role=m.role, content=_mark(tokenizer, m.content, index, marks)) for index, m in enumerate(messages)
-    ]
+    kept = [Message(role=m.role, content=_mark(tokenizer, m.content, index, marks)) for index, m in enumerate(messages)]
     return kept, marks
 
 

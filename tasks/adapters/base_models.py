@@ -23,12 +23,16 @@ from tasks.settings import Settings
 _HUB_PREFIX = "hf:"
 _HUB_NAME = re.compile(r"^(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)$")
 _TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
     "chat_template.json",
 )
 # What differs between two conversions of the same model without changing what it computes.
 _INCIDENTAL_KEYS = frozenset({"_name_or_path", "transformers_version"})
-_HUB_PATTERNS = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", *_TOKENIZER_FILES]
+_HUB_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "config.json", *_TOKENIZER_FILES)
 
 
 def resolve(name: str) -> BaseModelRef:
@@ -53,7 +57,8 @@ def _unknown(name: str) -> ModelUnavailable:
     close = difflib.get_close_matches(name, BUILT_IN, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return ModelUnavailable(
-        f"there is no base model {name!r}", where="model.base",
+        f"there is no base model {name!r}",
+        where="model.base",
         why="it is neither a built-in name, nor a hub id that starts with hf:, nor an existing folder",
         remedy=f"{hint}possible are: {', '.join(BUILT_IN)} (built in), hf:owner/name@revision, or the path of a folder "
         "with config.json, *.safetensors, tokenizer.json and a chat template",
@@ -65,18 +70,20 @@ def _hub_folder(name: str) -> Path:
     match = _HUB_NAME.match(name.removeprefix(_HUB_PREFIX))
     if match is None:
         raise ModelUnavailable(
-            f"{name!r} is no complete hub id", where="model.base",
+            f"{name!r} is no complete hub id",
+            where="model.base",
             why="a hub model is only the same model tomorrow if its revision is given",
             remedy="write hf:owner/name@revision, the revision being a commit hash (or a tag)",
         )
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(match["repo"], revision=match["revision"], allow_patterns=_HUB_PATTERNS))
+        return Path(snapshot_download(match["repo"], revision=match["revision"], allow_patterns=list(_HUB_PATTERNS)))
     except Exception as error:
         # The client raises a wide range of errors of its own and of its HTTP library; all mean: it cannot be had.
         raise ModelUnavailable(
-            f"the hub model {match['repo']} at {match['revision']} cannot be had", where="model.base",
+            f"the hub model {match['repo']} at {match['revision']} cannot be had",
+            where="model.base",
             why=f"{type(error).__name__}: {_first_sentence(str(error))}",
             remedy="check name, revision and network (HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE), or put the model into a "
             f"folder and give its path; built in are: {', '.join(BUILT_IN)}",
@@ -95,7 +102,9 @@ def _check_complete(folder: Path, name: str) -> None:
         missing.append("a chat template (chat_template.jinja, or chat_template in tokenizer_config.json)")
     if missing:
         raise ModelUnavailable(
-            f"{name} is not a complete instruct model", where=str(folder), why=f"missing: {'; '.join(missing)}",
+            f"{name} is not a complete instruct model",
+            where=str(folder),
+            why=f"missing: {'; '.join(missing)}",
             remedy="use an instruct model saved with save_pretrained (model and tokenizer) in one folder",
         )
 
@@ -117,7 +126,10 @@ def _reference(name: str, folder: Path) -> BaseModelRef:
         known = {"state": state, **_digests(files)}
         write_atomically(note, json.dumps(known))
     return BaseModelRef(
-        name=name, path=str(folder), digest=known["digest"], tokenizer_digest=known["tokenizer_digest"],
+        name=name,
+        path=str(folder),
+        digest=known["digest"],
+        tokenizer_digest=known["tokenizer_digest"],
         parameters=known["parameters"],
     )
 
@@ -131,7 +143,8 @@ def _digests(files: list[Path]) -> dict[str, str | int]:
     tokenizer = [pair for pair in every if pair[0] in _TOKENIZER_FILES]
     weights = [p for p in files if p.suffix == ".safetensors"]
     return {
-        "digest": digest_of(every), "tokenizer_digest": digest_of(tokenizer),
+        "digest": digest_of(every),
+        "tokenizer_digest": digest_of(tokenizer),
         "parameters": sum(map(_count_parameters, weights)),
     }
 

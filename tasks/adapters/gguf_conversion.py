@@ -111,7 +111,10 @@ def _greedy_answer(folder: Path, tokenizer: Any, question: str, max_new_tokens: 
     model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.bfloat16)
     prompt = torch.tensor([encode_prompt(tokenizer, [Message(role="user", content=question)])])
     made = model.generate(
-        input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=max_new_tokens, do_sample=False,
+        input_ids=prompt,
+        attention_mask=torch.ones_like(prompt),
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
         eos_token_id=stop_token_id(tokenizer),
     )
     return decode_answer(tokenizer, made[0, prompt.shape[1] :].tolist())

@@ -19,6 +19,8 @@ from typing import Any
 
 import psutil
 
+from tasks.adapters.threads import thread_environment
+
 EVENT_PREFIX = "@tuneloop "
 TERM_GRACE_SECONDS = 20.0
 Event = dict[str, Any]
@@ -47,7 +49,7 @@ def run_worker(
             stderr=log,
             text=True,
             start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **thread_environment(), "PYTHONUNBUFFERED": "1"},
         )
         record = remember(home, process.pid, module)
         timer = threading.Timer(timeout_seconds, process.terminate) if timeout_seconds else None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 MIN_SHARED_TOKENS = 24  # a shorter common beginning costs more to handle than to compute again
 
 
-def shared_prefix(sequences: Sequence[Sequence[int]]) -> int:
+def shared_prefix(sequences: Sequence[list[int]]) -> int:
     """Number of leading tokens that all sequences share; 0 where it does not pay.
 
     At least one token of each sequence stays outside, so that there is something to compute.

@@ -174,7 +174,7 @@ class Engine:
         logits = self._head(hidden[:, :-1][wanted]).float()
         nll = torch.nn.functional.cross_entropy(logits, ids[:, 1:][wanted].to(logits.device), reduction="none").cpu()
         counts = wanted.sum(1).tolist()
-        return [(float(part.double().sum()), n) for part, n in zip(nll.split(counts), counts, strict=True)]
+        return [(float(part.double().sum()), n) for part, n in zip(torch.split(nll, counts), counts, strict=True)]
 
     def _next_logits(self, ids: torch.Tensor, mask: torch.Tensor | None, cache: Any) -> torch.Tensor:
         return self._head(self._hidden(ids, mask, cache)[:, -1])  # type: ignore[no-any-return]

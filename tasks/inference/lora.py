@@ -39,7 +39,8 @@ def attach(model: Any, folder: Path) -> None:
         if down is not None and up is not None:
             _adapt(layer, down, up * scaling)
     if tensors:
-        raise UsageError("the adapter does not fit the base model", where=str(folder), why=f"left over: {next(iter(tensors))}")
+        left = next(iter(tensors))
+        raise UsageError("the adapter does not fit the base model", where=str(folder), why=f"no layer for {left}")
 
 
 def _check_plain(config: dict[str, Any], folder: Path) -> None:

@@ -6,23 +6,17 @@ at the speed of a dense layer, for 2 bytes a weight instead of about half a byte
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import psutil
+from tasks.adapters.threads import physical_cores
 
 if TYPE_CHECKING:
     import torch
 
 NF4_BLOCK = 64
 Quantization = Literal["nf4", "none"]
-
-
-def physical_cores() -> int:
-    """Physical cores this process may use (threads beyond them only slow matrix products down)."""
-    return max(1, min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0))))
 
 
 def load_base(folder: Path, quantization: Quantization) -> Any:
@@ -47,8 +41,11 @@ def load_base_in_4bit(folder: Path) -> Any:
 
     torch.set_num_threads(physical_cores())
     config = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16, bnb_4bit_quant_storage=torch.bfloat16,
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_quant_storage=torch.bfloat16,
     )
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     model = AutoModelForCausalLM.from_pretrained(

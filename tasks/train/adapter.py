@@ -29,7 +29,10 @@ def build(job: Job, decisions: Decisions) -> Any:
     model = _load(job, decisions)
     torch.manual_seed(job.config.seed)
     config = LoraConfig(
-        r=job.config.rank, lora_alpha=job.config.alpha, lora_dropout=job.config.dropout, target_modules="all-linear",
+        r=job.config.rank,
+        lora_alpha=job.config.alpha,
+        lora_dropout=job.config.dropout,
+        target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(model, config, autocast_adapter_dtype=False)

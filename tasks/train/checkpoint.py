@@ -56,7 +56,7 @@ def save(folder: Path, position: Position, parameters: Mapping[str, torch.nn.Par
     for name in digests:
         _sync(temporary / name)
     shutil.rmtree(final, ignore_errors=True)
-    os.replace(temporary, final)
+    temporary.replace(final)
     write_atomically(final / MARKER, json.dumps(digests))
     for old in _newest_first(folder)[_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
@@ -128,7 +128,8 @@ def restore(checkpoint: Path, parameters: Mapping[str, torch.nn.Parameter], opti
                 optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
     if "random/cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random/cuda"])
-    return tensors["random/cpu"]
+    state: torch.Tensor = tensors["random/cpu"]
+    return state
 
 
 def remove_all(folder: Path) -> None:

@@ -28,7 +28,7 @@ class TrainConfig(Record):
     loss_on: Literal["completion", "all"] = Field("completion", description="Tokens that are learned.")
     seed: int = Field(17, ge=0, description="Seed of sampling, initialisation and dropout.")
     checkpoint_steps: int = Field(10, ge=1, description="Optimiser steps between checkpoints.")
-    compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile; auto decides by the run's length.")
+    compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile; auto: by the run's length.")
     expand_nf4: Literal["auto", "on", "off"] = Field(
         "auto", description="Expand NF4 weights once to bf16: same numbers, faster where memory allows."
     )

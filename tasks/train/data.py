@@ -35,13 +35,16 @@ def encode_rows(tokenizer: Any, rows: Sequence[Row], config: TrainConfig, max_to
 def _encode_row(tokenizer: Any, row: Row, config: TrainConfig, max_tokens: int) -> Encoded:
     if not row.answer:
         raise TrainingFailed(
-            "a training row has nothing to learn", where=f"row {row.row_id}", why="it has no answer",
+            "a training row has nothing to learn",
+            where=f"row {row.row_id}",
+            why="it has no answer",
             remedy="prepare the dataset again: such rows are quarantined when it is made",
         )
     example = encode_example(tokenizer, row.messages, config.loss_on)
     if len(example.input_ids) > max_tokens:
         raise TrainingFailed(
-            "a training row is longer than the model can read", where=f"row {row.row_id}",
+            "a training row is longer than the model can read",
+            where=f"row {row.row_id}",
             why=f"{len(example.input_ids)} tokens, the model reads {max_tokens}",
             remedy="lower checks.max_tokens, so that long rows are quarantined",
         )

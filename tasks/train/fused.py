@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 _Gradients = tuple[Tensor | None, ...]
 
@@ -56,7 +56,7 @@ class LoraProducts(torch.autograd.Function):
 
 
 def _pieces(whole: Tensor, ups: Sequence[Tensor]) -> list[Tensor]:
-    return list(whole.split([up.shape[0] for up in ups], dim=1))
+    return list(torch.split(whole, [up.shape[0] for up in ups], dim=1))
 
 
 class RmsNorm(torch.autograd.Function):
@@ -88,7 +88,7 @@ class Rotary(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> _Gradients:  # type: ignore[override]
-        return _rotate(grad, *ctx.saved_tensors, -1), None, None
+        return _rotate(grad, ctx.saved_tensors[0], ctx.saved_tensors[1], -1), None, None
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
@@ -109,14 +109,14 @@ class SwiGlu(torch.autograd.Function):
     def forward(ctx: Any, both: Tensor) -> Tensor:
         ctx.save_for_backward(both)
         gate, up = both.chunk(2, dim=-1)
-        return F.silu(gate).mul_(up)
+        return functional.silu(gate).mul_(up)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> _Gradients:  # type: ignore[override]
         gate, up = ctx.saved_tensors[0].chunk(2, dim=-1)
         out = torch.empty_like(ctx.saved_tensors[0])
         to_gate, to_up = out.chunk(2, dim=-1)
-        torch.mul(F.silu(gate), grad, out=to_up)
+        torch.mul(functional.silu(gate), grad, out=to_up)
         to_gate.copy_(torch.ops.aten.silu_backward(grad * up, gate))
         return (out,)
 
@@ -160,7 +160,7 @@ def _by_kv_head(query: Tensor, kv: int) -> Tensor:
     return grouped.reshape(rows * kv, heads // kv * length, width)
 
 
-def _by_position(x: Tensor, shape: tuple[int, int, int, int], kv: int) -> Tensor:
+def _by_position(x: Tensor, shape: Sequence[int], kv: int) -> Tensor:
     """Undoes `_by_kv_head`."""
     rows, length, heads, width = shape
     return x.view(rows, kv, heads // kv, length, width).permute(0, 3, 1, 2, 4).reshape(shape)
@@ -178,7 +178,7 @@ class AnswerLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
         gradients, total = [], hidden.new_zeros((), dtype=torch.float32)
-        slices = hidden.split(AnswerLoss.SLICE_TOKENS), targets[:, None].split(AnswerLoss.SLICE_TOKENS)
+        slices = torch.split(hidden, AnswerLoss.SLICE_TOKENS), torch.split(targets[:, None], AnswerLoss.SLICE_TOKENS)
         for part, wanted in zip(*slices, strict=True):
             log_shares = torch.log_softmax(part @ head.t(), dim=-1, dtype=torch.float32)
             total -= log_shares.gather(1, wanted).sum()

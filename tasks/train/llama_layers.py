@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from tasks.train.fused import LoraProducts, RmsNorm, Rotary, ShortAttention, SwiGlu
 
 _BLOCKS = frozenset({"LlamaDecoderLayer"})
+_SILU = frozenset({"SiLU", "SiLUActivation"})
 _LAYERS_OF_A_BLOCK = 7  # q, k, v, o, gate, up, down
 _SHORT_SCORES = 4_000_000  # elements; 8 MB in bf16
 
@@ -50,7 +51,7 @@ def _is_fusible(block: Any) -> bool:
     return (
         len(layers) == _LAYERS_OF_A_BLOCK
         and all(_is_plain_lora(m) and m.base_layer.bias is None for m in layers)
-        and isinstance(block.mlp.act_fn, torch.nn.SiLU)
+        and type(block.mlp.act_fn).__name__ in _SILU
     )
 
 
@@ -113,7 +114,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """The short form where a layer's scores fit a processor's cache, torch's own kernel otherwise."""
     rows, length, heads, _ = query.shape
     if query.device.type == "cpu" and rows * heads * length * length <= _SHORT_SCORES:
-        return ShortAttention.apply(query, key, value, scale)  # type: ignore[no-any-return]
+        return ShortAttention.apply(query, key, value, scale)
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))
-    out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=query.shape[2] != key.shape[2])
+    grouped = q.shape[1] != k.shape[1]
+    out = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)
     return out.transpose(1, 2).flatten(2)

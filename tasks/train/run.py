@@ -75,9 +75,15 @@ class Run:
         done = self.tokens - self._tokens_before
         left = self._tokens_in(self.steps[self.step :])
         return {
-            "event": "progress", "step": self.step, "total": len(self.steps), "loss": loss,
-            "learning_rate": learning_rate, "tokens": self.tokens, "tokens_per_second": done / max(passed, 1e-6),
-            "eta_seconds": passed * left / max(done, 1), "memory_mb": psutil.Process().memory_info().rss / 1e6,
+            "event": "progress",
+            "step": self.step,
+            "total": len(self.steps),
+            "loss": loss,
+            "learning_rate": learning_rate,
+            "tokens": self.tokens,
+            "tokens_per_second": done / max(passed, 1e-6),
+            "eta_seconds": passed * left / max(done, 1),
+            "memory_mb": psutil.Process().memory_info().rss / 1e6,
         }
 
     def _tokens_in(self, steps: Sequence[MicroBatches]) -> int:

@@ -71,7 +71,7 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
             rest, batch_size=None, collate_fn=lambda step: [collate(m, pad) for m in step], generator=torch.Generator()
         )
 
-    def training_step(self, model: Any, inputs: list[dict[str, Tensor]], num_items_in_batch: Any = None) -> Tensor:
+    def training_step(self, model: Any, inputs: list[dict[str, Tensor]], *_: Any) -> Tensor:
         """Gradients of one step: of the mean over all learned tokens of its micro-batches."""
         model.train()
         learned = sum(int((micro["labels"][:, 1:] != IGNORED).sum()) for micro in inputs)
@@ -82,7 +82,9 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
             total += float(loss.detach())
         if not math.isfinite(total):
             raise TrainingFailed(
-                "the loss is no longer a number", where=f"step {self.planned.step + 1}", why=f"it became {total}",
+                "the loss is no longer a number",
+                where=f"step {self.planned.step + 1}",
+                why=f"it became {total}",
                 remedy="lower train.learning_rate or lengthen train.warmup_share",
             )
         self.planned.last_loss = total
@@ -94,9 +96,9 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         ids, targets = inputs["input_ids"].to(model.device), inputs["labels"][:, 1:].to(model.device)
         wanted = targets != IGNORED
         hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][wanted]
-        return AnswerLoss.apply(hidden, causal.get_output_embeddings().weight, targets[wanted])  # type: ignore[no-any-return]
+        return AnswerLoss.apply(hidden, causal.get_output_embeddings().weight, targets[wanted])
 
-    def floating_point_ops(self, inputs: Any) -> int:
+    def floating_point_ops(self, *_: Any) -> int:
         """Not counted: the parent's formula does not know that most of the work on frozen weights is left out."""
         return 0
 
@@ -107,13 +109,13 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
     def __init__(self, run: Run, parameters: dict[str, Any], optimizer: Any) -> None:
         self.run, self.parameters, self.optimizer = run, parameters, optimizer
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
         """The first step after a resumption goes on with the random state of the checkpoint."""
         if self.run.random_state is not None:
             torch.set_rng_state(self.run.random_state)
             self.run.random_state = None
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
         run = self.run
         run.say(run.advance(_rate(run, run.step)))
         if run.stop_asked():
@@ -137,9 +139,19 @@ def _schedule(optimizer: Any, run: Run) -> Any:
 def _arguments(run: Run) -> Any:
     """TRL's settings. What it would do by itself (saving, logging, packing, checkpointing of activations) is off."""
     return SFTConfig(
-        output_dir=str(run.job.work), max_steps=len(run.steps) - run.step, per_device_train_batch_size=1,
-        learning_rate=run.job.config.learning_rate, max_grad_norm=MAX_GRADIENT_NORM, seed=run.job.config.seed,
-        bf16=False, gradient_checkpointing=False, logging_strategy="no", save_strategy="no", report_to="none",
-        disable_tqdm=True, dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False,
+        output_dir=str(run.job.work),
+        max_steps=len(run.steps) - run.step,
+        per_device_train_batch_size=1,
+        learning_rate=run.job.config.learning_rate,
+        max_grad_norm=MAX_GRADIENT_NORM,
+        seed=run.job.config.seed,
+        bf16=False,
+        gradient_checkpointing=False,
+        logging_strategy="no",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
         dataloader_pin_memory=False,
     )

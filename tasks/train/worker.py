@@ -20,6 +20,7 @@ import psutil
 
 from tasks.adapters.processes import die_with_parent, emit
 from tasks.adapters.store import write_atomically
+from tasks.adapters.threads import physical_cores
 from tasks.contracts import LossPoint, Record
 from tasks.errors import TrainingFailed, TuneloopError
 from tasks.train.plan import Decisions, Job, Machine, decide, plan_steps
@@ -57,8 +58,15 @@ def main(arguments: Sequence[str]) -> int:
     try:
         finished = run_job(job, lambda: bool(stop))
     except TuneloopError as error:
-        emit({"event": "error", "code": error.code, "what": error.what, **dict(error.details()[:2]),
-              "remedy": error.remedy})
+        emit(
+            {
+                "event": "error",
+                "code": error.code,
+                "what": error.what,
+                **dict(error.details()[:2]),
+                "remedy": error.remedy,
+            }
+        )
         return error.exit_code
     return 0 if finished else STOPPED
 
@@ -85,9 +93,16 @@ def run_job(job: Job, stop_asked: Any) -> bool:
     if not run.finished:
         return False
     result = Result(
-        adapter_digest=write(model, job), steps=run.step, rows_seen=len(examples), rows_available=len(rows),
-        tokens=run.tokens, seconds=run.seconds, interruptions=starts - 1, curve=tuple(run.curve),
-        decisions=decisions.texts(), template=tokenizer.chat_template,
+        adapter_digest=write(model, job),
+        steps=run.step,
+        rows_seen=len(examples),
+        rows_available=len(rows),
+        tokens=run.tokens,
+        seconds=run.seconds,
+        interruptions=starts - 1,
+        curve=tuple(run.curve),
+        decisions=decisions.texts(),
+        template=tokenizer.chat_template,
         versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
     )
     write_atomically(job.work / RESULT, result.model_dump_json(indent=1))
@@ -115,8 +130,10 @@ def _decisions(run: Run) -> Decisions:
     decisions = decide(run.job.config, run.job.base.parameters, tokens, _machine())
     if decisions.compile.value == "on" and not _machine().compiler and not _machine().cuda:
         raise TrainingFailed(
-            "compilation was asked for and is not possible here", where="train.compile",
-            why="no C++ compiler is installed", remedy="install g++, or set train.compile to auto or off",
+            "compilation was asked for and is not possible here",
+            where="train.compile",
+            why="no C++ compiler is installed",
+            remedy="install g++, or set train.compile to auto or off",
         )
     write_atomically(note, decisions.model_dump_json())
     return decisions
@@ -124,8 +141,6 @@ def _decisions(run: Run) -> Decisions:
 
 def _machine() -> Machine:
     import torch
-
-    from tasks.inference.weights import physical_cores
 
     cuda = torch.cuda.is_available()
     return Machine(
