@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import os
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ def run_flow(home: Path, module: str, name: str, *arguments: object) -> Any:
 def run_flow_at(home: Path, module: str, name: str, *arguments: object) -> tuple[Any, PrefectEndpoint]:
     """As `run_flow`, with the server that recorded it."""
     signal.signal(signal.SIGTERM, _terminated)
+    os.environ.setdefault(
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL"
+    )  # people see the stages; Prefect keeps all
     with disk_full_is_ours(home), prefect_server(home) as endpoint:
         flow = getattr(importlib.import_module(module), name)
         return flow(*arguments, return_state=True).result(), endpoint

@@ -4,15 +4,15 @@ tuneloop train examples/support_desk/config.yaml --dataset ds://support_desk/mai
 """
 
 from prefect import flow
-from tasks.evaluate.task import evaluate
-from tasks.gate.task import gate
-from tasks.register.task import champion, register
-from tasks.train.task import resolve_base, train
-from tasks.version.task import dataset_at
 
 from tasks.config import RunConfig
 from tasks.contracts import Candidate
+from tasks.evaluate.task import evaluate
+from tasks.gate.task import gate
 from tasks.outcome.task import refusable
+from tasks.register.task import champion, register
+from tasks.train.task import resolve_base, train
+from tasks.version.task import dataset_at
 
 
 @flow(name="finetune", flow_run_name="finetune {config.project} on {dataset}")

@@ -4,15 +4,15 @@ tuneloop data prepare examples/support_desk/config.yaml
 """
 
 from prefect import flow
+
+from tasks.config import RunConfig
+from tasks.contracts import DatasetVersion
 from tasks.ingest.task import ingest
+from tasks.outcome.task import refusable
 from tasks.process.task import process
 from tasks.train.task import resolve_base
 from tasks.validate.task import validate
 from tasks.version.task import version
-
-from tasks.config import RunConfig
-from tasks.contracts import DatasetVersion
-from tasks.outcome.task import refusable
 
 
 @flow(name="prepare-data", flow_run_name="prepare data of {config.project}")

@@ -4,12 +4,12 @@ tuneloop models promote support_desk 3 --reason "looked at the examples"
 """
 
 from prefect import flow
-from tasks.register.task import registered_version
-from tasks.release.task import release_version
 
 from tasks.config import RunConfig
 from tasks.contracts import Release
 from tasks.outcome.task import refusable
+from tasks.register.task import registered_version
+from tasks.release.task import asked, release_version
 
 
 @flow(name="release", flow_run_name="release {config.project} version {version}")
@@ -22,4 +22,5 @@ def release(config: RunConfig, version: int) -> Release:
     Args:
         version: version number in the model registry.
     """
-    return release_version(registered_version(config.model_name, version), config.release)
+    released = release_version(registered_version(config.model_name, version), config.release)
+    return asked(released, config.model_dump(mode="json"))

@@ -167,6 +167,8 @@ def _answer_text(tokenizer: Any, prompt: Sequence[Message], answer: str) -> str:
 def _render(tokenizer: Any, messages: Sequence[Message], *, prompt: bool = False, template: str | None = None) -> str:
     from jinja2.exceptions import TemplateError
 
+    if not messages:
+        raise UsageError("an empty conversation cannot be encoded", why="an answer needs something to answer")
     turns = [{"role": m.role, "content": m.content} for m in messages]
     try:
         return str(

@@ -7,9 +7,10 @@ import random
 from pathlib import Path
 
 WORDS = (
-    "lantern harbour meadow copper thistle velvet granite willow ember saffron orchard pebble timber falcon marble "
-    "juniper canyon ribbon anchor clover barley hollow mantle quartz raven spindle tundra walnut zephyr bramble"
-).split()
+    "lantern", "harbour", "meadow", "copper", "thistle", "velvet", "granite", "willow", "ember", "saffron",
+    "orchard", "pebble", "timber", "falcon", "marble", "juniper", "canyon", "ribbon", "anchor", "clover",
+    "barley", "hollow", "mantle", "quartz", "raven", "spindle", "tundra", "walnut", "zephyr", "bramble",
+)  # fmt: skip
 ANSWER = "yes"
 
 
@@ -17,10 +18,13 @@ def make_rows(count: int, seed: int) -> list[dict[str, object]]:
     """Chat rows with distinct prompts of six words."""
     chance = random.Random(seed)
     return [
-        {"messages": [
-            {"role": "user", "content": " ".join(chance.sample(WORDS, 6))},
-            {"role": "assistant", "content": ANSWER},
-        ], "agent": "desk"}
+        {
+            "messages": [
+                {"role": "user", "content": " ".join(chance.sample(WORDS, 6))},
+                {"role": "assistant", "content": ANSWER},
+            ],
+            "agent": "desk",
+        }
         for _ in range(count)
     ]
 
@@ -51,11 +55,11 @@ model:
   base: {base}
 train:
   adapter: lora
-  learning_rate: 0.02
-  epochs: 8
-  batch_rows: 16
-  micro_batch_rows: 16
-  checkpoint_steps: 4
+  learning_rate: 0.03
+  epochs: 20
+  batch_rows: 8
+  micro_batch_rows: 8
+  checkpoint_steps: 20
   compile: "off"
 evaluate:
   max_new_tokens: 4

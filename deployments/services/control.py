@@ -33,6 +33,7 @@ from tasks.settings import Settings
 READY_SECONDS = 240.0
 UNHEALTHY_SECONDS = 10.0
 RETRAIN = "retrain/local"
+RELEASE = "release/local"
 _POLL_SECONDS = 0.2
 Report = Callable[[str], None]
 
@@ -180,7 +181,7 @@ def _register(home: Path, request: Request, loaded: LoadedConfig | None, prefect
         if RETRAIN in registered:
             from deployments.automations import apply_automations
 
-            apply_automations(RETRAIN)
+            apply_automations(RETRAIN, RELEASE if RELEASE in registered else None)
     return registered
 
 

@@ -47,9 +47,7 @@ releases = sa.Table(
     sa.Column("model", sa.String, nullable=False, index=True),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("adapter_digest", sa.String, nullable=False),
-    sa.Column(
-        "action", sa.String, nullable=False, comment="waiting, promoted, rejected, rolled_back, failed"
-    ),
+    sa.Column("action", sa.String, nullable=False, comment="waiting, promoted, rejected, rolled_back, failed"),
     sa.Column("actor", sa.String, nullable=False),
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("at", sa.DateTime(timezone=True), nullable=False),

@@ -15,11 +15,7 @@ def physical_cores() -> int:
 def thread_environment() -> dict[str, str]:
     """Environment of a process that computes; what the user has set already is kept.
 
-    Waiting threads sleep instead of spinning, and each has a core of its own: with another busy program on the
-    machine, two spinning threads on one core made a matrix product thirty times slower.
+    Waiting threads sleep instead of spinning: with another busy program on the machine, two spinning threads on one
+    core made a matrix product fifteen times slower.
     """
-    cores = sorted(os.sched_getaffinity(0))
-    wanted = {"OMP_WAIT_POLICY": "PASSIVE"}
-    if len(cores) == physical_cores():
-        wanted["GOMP_CPU_AFFINITY"] = " ".join(map(str, cores))
-    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+    return {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tasks.similarity.nearest import nearest
-
 from tasks.contracts import Row
 from tasks.evaluate.fields import AnswerForm, read_answer
 from tasks.evaluate.rows import prompt_text
+from tasks.similarity.nearest import nearest
 
 
 def majority_answer(answers: Sequence[str], form: AnswerForm) -> str:

@@ -57,7 +57,7 @@ class Engine:
         answers = [""] * len(encoded)
         done = 0
         with torch.inference_mode():
-            prefix = self._prefix_cache(encoded[0][:shared])
+            prefix = self._prefix_cache(encoded[0][:shared] if shared else [])
             for batch in longest_first(encoded, batch_rows):
                 made = self._greedy([encoded[row][shared:] for row in batch], prefix, shared, max_new_tokens)
                 for row, ids in zip(batch, made, strict=True):
@@ -82,7 +82,7 @@ class Engine:
         losses = [(0.0, 0)] * len(encoded)
         done = 0
         with torch.inference_mode():
-            prefix = self._prefix_cache(prompts[0][:shared] if prompts else [])
+            prefix = self._prefix_cache(prompts[0][:shared] if shared else [])
             for batch in longest_first([e.input_ids for e in encoded], batch_rows):
                 found = self._losses([encoded[row] for row in batch], prefix, shared)
                 for row, loss in zip(batch, found, strict=True):

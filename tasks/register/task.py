@@ -82,6 +82,8 @@ def _publish(model: RegisteredModel, card: str, trained: TrainedModel, dataset: 
     create_markdown_artifact(key=f"model-card-{key}", markdown=card, description=f"{model.name} {model.version}")
     if model.url:
         create_link_artifact(key=f"model-{key}", link=model.url, link_text=f"{model.name} {model.version} in MLflow")
+    if not model.new:
+        return
     emit_event(
         "tuneloop.model.registered",
         resource={"prefect.resource.id": f"tuneloop.model.{model.name}", "prefect.resource.name": model.name},

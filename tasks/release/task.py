@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
@@ -16,6 +18,7 @@ from tasks.release.carry_out import AUTOMATIC, hold, plan, promote
 from tasks.release.config import ReleaseConfig
 from tasks.release.decide import Plan
 
+WAITING_EVENT = "tuneloop.release.waiting"
 _APPROVAL_TIMEOUT_SECONDS = 14 * 24 * 3600
 
 
@@ -81,6 +84,18 @@ def announce(what: str, model: str, version: int, before: int | None, actor: str
         resource={"prefect.resource.id": f"tuneloop.model.{model}", "prefect.resource.name": model},
         payload={"model": model, "version": version, "before": before, "actor": actor, "reason": reason},
     )
+
+
+def asked(release: Release, config_json: dict[str, Any]) -> Release:
+    """Emit `tuneloop.release.waiting` for a version that waits, so that the automation can show a person the form."""
+    if release.status == "waiting_for_approval":
+        model = release.model
+        emit_event(
+            WAITING_EVENT,
+            resource={"prefect.resource.id": f"tuneloop.model.{model.name}", "prefect.resource.name": model.name},
+            payload={"model": model.name, "version": model.version, "config": config_json},
+        )
+    return release
 
 
 def _can_suspend() -> bool:

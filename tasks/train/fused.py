@@ -20,6 +20,12 @@ from torch.nn import functional
 _Gradients = tuple[Tensor | None, ...]
 
 
+def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
+    """The value of one of the functions below."""
+    value: Tensor = function.apply(*arguments)  # type: ignore[no-untyped-call]
+    return value
+
+
 class LoraProducts(torch.autograd.Function):
     """`x W_j^T + scale (x A_j^T) B_j^T` for several j side by side; W is frozen and holds all W_j below each other.
 
@@ -68,7 +74,8 @@ class RmsNorm(torch.autograd.Function):
         inverse = norm.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
         normal = (x * inverse).to(x.dtype)
         ctx.save_for_backward(normal, inverse, weight)
-        return normal * weight
+        out: Tensor = normal * weight
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> _Gradients:  # type: ignore[override]

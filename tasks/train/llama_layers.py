@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.train.fused import LoraProducts, RmsNorm, Rotary, ShortAttention, SwiGlu
+from tasks.train.fused import LoraProducts, RmsNorm, Rotary, ShortAttention, SwiGlu, apply
 
 _BLOCKS = frozenset({"LlamaDecoderLayer"})
 _SILU = frozenset({"SiLU", "SiLUActivation"})
@@ -56,14 +56,14 @@ def _is_fusible(block: Any) -> bool:
 
 
 def _norm_forward(self: Any, x: Tensor) -> Tensor:
-    return RmsNorm.apply(x, self.weight, self.variance_epsilon)
+    return apply(RmsNorm, x, self.weight, self.variance_epsilon)
 
 
 def _products(x: Tensor, weight: Tensor, layers: tuple[Any, ...]) -> Tensor:
     flat = x.reshape(-1, x.shape[-1])
     downs = [layer.lora_A["default"].weight for layer in layers]
     ups = [layer.lora_B["default"].weight for layer in layers]
-    out = LoraProducts.apply(flat, weight, layers[0].scaling["default"], *downs, *ups)
+    out = apply(LoraProducts, flat, weight, layers[0].scaling["default"], *downs, *ups)
     return out.view(*x.shape[:-1], -1)
 
 
@@ -92,7 +92,8 @@ def _joined(layers: tuple[Any, ...]) -> Tensor:
 
 
 def _mlp_forward(self: Any, x: Tensor) -> Tensor:
-    return self.down_proj(SwiGlu.apply(_products(x, self.joined, (self.gate_proj, self.up_proj))))
+    out: Tensor = self.down_proj(apply(SwiGlu, _products(x, self.joined, (self.gate_proj, self.up_proj))))
+    return out
 
 
 def _attention_forward(
@@ -105,8 +106,8 @@ def _attention_forward(
     groups, half = self.num_key_value_groups, self.head_dim // 2
     kv = heads.shape[2] // (groups + 2)
     cos, sin = position_embeddings
-    turned = Rotary.apply(heads[:, :, : (groups + 1) * kv], cos[0, :, :half], sin[0, :, :half])
-    query, key = turned.split([groups * kv, kv], dim=2)
+    turned = apply(Rotary, heads[:, :, : (groups + 1) * kv], cos[0, :, :half], sin[0, :, :half])
+    query, key = torch.split(turned, [groups * kv, kv], dim=2)
     return self.o_proj(_attend(query, key, heads[:, :, (groups + 1) * kv :], self.scaling)), None
 
 
@@ -114,7 +115,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """The short form where a layer's scores fit a processor's cache, torch's own kernel otherwise."""
     rows, length, heads, _ = query.shape
     if query.device.type == "cpu" and rows * heads * length * length <= _SHORT_SCORES:
-        return ShortAttention.apply(query, key, value, scale)
+        return apply(ShortAttention, query, key, value, scale)
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))
     grouped = q.shape[1] != k.shape[1]
     out = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)

@@ -15,7 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from tasks.errors import TrainingFailed
 from tasks.train.checkpoint import last_good, restore, save
 from tasks.train.data import IGNORED, collate
-from tasks.train.fused import AnswerLoss
+from tasks.train.fused import AnswerLoss, apply
 from tasks.train.plan import learning_rate_share
 from tasks.train.run import Run
 
@@ -68,7 +68,10 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         rest = [[[run.examples[row] for row in micro] for micro in step] for step in run.steps[run.step :]]
         pad = self.processing_class.pad_token_id or 0
         return torch.utils.data.DataLoader(
-            rest, batch_size=None, collate_fn=lambda step: [collate(m, pad) for m in step], generator=torch.Generator()
+            rest,  # type: ignore[arg-type]
+            batch_size=None,
+            collate_fn=lambda step: [collate(m, pad) for m in step],
+            generator=torch.Generator(),
         )
 
     def training_step(self, model: Any, inputs: list[dict[str, Tensor]], *_: Any) -> Tensor:
@@ -78,7 +81,7 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         total = 0.0
         for micro in inputs:
             loss = self.compute_loss(model, micro) / learned
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         if not math.isfinite(total):
             raise TrainingFailed(
@@ -96,7 +99,7 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         ids, targets = inputs["input_ids"].to(model.device), inputs["labels"][:, 1:].to(model.device)
         wanted = targets != IGNORED
         hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][wanted]
-        return AnswerLoss.apply(hidden, causal.get_output_embeddings().weight, targets[wanted])
+        return apply(AnswerLoss, hidden, causal.get_output_embeddings().weight, targets[wanted])
 
     def floating_point_ops(self, *_: Any) -> int:
         """Not counted: the parent's formula does not know that most of the work on frozen weights is left out."""
