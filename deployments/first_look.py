@@ -87,7 +87,7 @@ def look_at(files: Sequence[Path], folder: Path) -> Look:
     ]
     loaded, _ = load(find_files(sources, folder).files)
     privacy = PrivacyConfig()
-    rows, reports = rows_of(loaded, Redactor(privacy.entities, privacy.phone_regions))
+    rows, reports = rows_of(loaded, Redactor(privacy.entities, privacy.phone_regions), lambda _done, _total: None)
     usable = [r for r in rows if r.outcome == "kept"]
     if not usable:
         raise DataRefused("no row is usable", where=", ".join(map(str, files)), remedy="see the reasons above")
@@ -153,6 +153,7 @@ def describe(look: Look, *, minutes: float, gflops: float, project: str) -> tupl
         "evaluate:",
         *_limit_lines("max_rows", sizes.test_rows, sizes.test_rows_available, "held-out rows are evaluated"),
         "  examples_for_base: 2        # worked examples in the base model's prompt",
+        *_gate_lines(look),
         "release:",
         "  approval: automatic         # required: a person promotes",
     ]
@@ -176,6 +177,13 @@ def _check_lines(look: Look) -> list[str]:
         "checks:",
         f"  max_tokens: {min(2048, longest)}   # the longest row has {look.longest_characters:,} characters",
     ]
+
+
+def _gate_lines(look: Look) -> list[str]:
+    """A model that only gives labels loses its general knowledge; asking it to keep that would refuse every one."""
+    if not all(source.shape == "classification" for source in look.sources):
+        return []
+    return ["gate:", "  min_retention_share: 0      # one purpose: general knowledge is measured and shown, not required"]
 
 
 def _limit_lines(key: str, used: int, available: int, what: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -35,6 +36,11 @@ TEAM = {
     "app": "digital",
     "question": "sales",
 }
+BIKES = {
+    "linnet": r"\blinnets?\b|city[- ]bikes?",
+    "heron": r"\bherons?\b|cargo[- ]?(?:e-)?bikes?|\bcargos?\b",
+    "wren": r"\bwrens?\b|fold(?:ing|able|er|ers)\b",
+}
 FILES = sorted(MANIFEST["files"])
 PAIRS = all_pairs()
 GOOD = {p: PAIRS[p] for p in good_places()}
@@ -42,6 +48,13 @@ GOOD = {p: PAIRS[p] for p in good_places()}
 
 def of_kind(kind: str) -> list[dict[str, Any]]:
     return [d for d in DEFECTS if d["kind"] == kind]
+
+
+def named_bike(message: str) -> str:
+    """The model that a message names first, by the label rule."""
+    found = {bike: re.search(pattern, message.lower()) for bike, pattern in BIKES.items()}
+    starts = {bike: match.start() for bike, match in found.items() if match}
+    return min(starts, key=lambda bike: starts[bike]) if starts else "none"
 
 
 def pair_at(where: Place) -> Pair:
@@ -132,7 +145,7 @@ def test_contradictions_contradict() -> None:
     answers: dict[str, set[tuple[str, str]]] = {}
     for found in (pair_at(place(d)) for d in of_kind("contradicting_answers")):
         label = json.loads(found.answer or "")
-        answers.setdefault(found.prompt or "", set()).add((label["intent"], label["priority"]))
+        answers.setdefault(found.prompt or "", set()).add((label["intent"], label["team"]))
     assert [len(labels) for labels in answers.values()] == [2, 2]
 
 
@@ -164,9 +177,9 @@ def test_good_answers_follow_the_label_rules() -> None:
         assert found is not None
         label = json.loads(found.answer or "")
         assert found.answer == json.dumps(label, ensure_ascii=False, separators=(",", ":"))
-        assert list(label) == ["intent", "priority", "team", "reply"]
-        assert label["team"] in ("fleet", TEAM[label["intent"]])
-        assert label["priority"] in ("high", "normal", "low")
+        assert list(label) == ["intent", "bike", "team", "reply"]
+        assert label["team"] == TEAM[label["intent"]]
+        assert label["bike"] == named_bike(found.prompt or "")
         assert label["reply"].startswith("We ")
         assert 8 <= len(label["reply"].split()) <= 18
         assert 8 <= len((found.prompt or "").split()) <= 45
@@ -191,7 +204,9 @@ def test_good_training_rows_are_all_different() -> None:
     assert max(jaccard(a, b) for i, a in enumerate(training) for b in training[:i]) < 0.5
 
 
-def test_held_out_rows_cover_every_combination() -> None:
+def test_held_out_rows_cover_intents_and_bikes() -> None:
     labels = [json.loads(f.answer or "") for p, f in GOOD.items() if p.file == HELD_OUT and f]
-    seen = {(label["intent"], label["priority"], label["team"] == "fleet") for label in labels}
-    assert len(seen) == len(TEAM) * 3 * 2
+    assert {label["intent"] for label in labels} == set(TEAM)
+    bikes = Counter(label["bike"] for label in labels)
+    assert set(bikes) == {*BIKES, "none"}
+    assert min(bikes.values()) >= 15

@@ -11,6 +11,7 @@ from tasks.adapters.base_models import resolve
 from tasks.contracts import Message
 from tasks.inference.engine import Engine
 from tasks.inference.streaming import Finished
+from tasks.inference.weights import linear_layers
 from tasks.tokens import encode_example, encode_prompt
 
 LONG = "Answer with one JSON object. The allowed intents are delivery, billing, fault, account, cancel. " * 2
@@ -26,11 +27,15 @@ def assistant(text: str) -> Message:
 
 @pytest.fixture(scope="module")
 def engine(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """In fp32, so that the size of a batch cannot decide a tie."""
+    """In fp32, so that the size of a batch cannot decide a tie; with weights so large that the context matters."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUNELOOP_MODELS_DIR", str(tmp_path_factory.mktemp("cache")))
         made = Engine.load(resolve(str(tiny_model)), None, "nf4")
     made.model.float()
+    torch.manual_seed(4)
+    made._head.weight = torch.nn.Parameter(torch.randn_like(made._head.weight), requires_grad=False)
+    for _, layer in linear_layers(made.model):
+        torch.nn.init.normal_(layer.weight, std=0.3)
     return made
 
 

@@ -1,0 +1,59 @@
+"""Rows become examples, or an error that names the row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.errors import TrainingFailed
+from tasks.tokens import Encoded, load_tokenizer
+from tasks.train.config import TrainConfig
+from tasks.train.data import IGNORED, collate, encode_rows, read_rows
+from tests.tasks.train.training_rows import make_row, make_rows, write_rows
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model: Path) -> Any:
+    return load_tokenizer(tiny_model)
+
+
+def test_rows_survive_the_file(tmp_path: Path) -> None:
+    assert read_rows(write_rows(tmp_path / "rows.jsonl", make_rows(3))) == make_rows(3)
+
+
+def test_completion_or_all(tokenizer: Any) -> None:
+    rows = [make_row(0, "Where?", "Here.")]
+    (completion,) = encode_rows(tokenizer, rows, TrainConfig(), 100)
+    (everything,) = encode_rows(tokenizer, rows, TrainConfig(loss_on="all"), 100)
+    assert completion.input_ids == everything.input_ids
+    assert sum(completion.learned) < sum(everything.learned) == len(everything.input_ids) - 1
+
+
+def test_max_rows_is_a_seeded_sample(tokenizer: Any) -> None:
+    some = encode_rows(tokenizer, make_rows(20), TrainConfig(max_rows=5), 1000)
+    assert len(some) == 5
+    assert some == encode_rows(tokenizer, make_rows(20), TrainConfig(max_rows=5), 1000)
+
+
+def test_no_rows(tokenizer: Any) -> None:
+    with pytest.raises(TrainingFailed, match="no training rows"):
+        encode_rows(tokenizer, [], TrainConfig(), 100)
+
+
+def test_a_row_with_nothing_to_learn_is_an_error(tokenizer: Any) -> None:
+    with pytest.raises(TrainingFailed, match="nothing to learn") as caught:
+        encode_rows(tokenizer, [make_row(0, "a", "b"), make_row(7, "Where?", "")], TrainConfig(), 100)
+    assert caught.value.where == "row dddddddddddddddd:7"
+
+
+def test_a_row_the_model_cannot_read_is_an_error(tokenizer: Any) -> None:
+    with pytest.raises(TrainingFailed, match="longer than the model can read"):
+        encode_rows(tokenizer, make_rows(1), TrainConfig(), 5)
+
+
+def test_padding_is_never_learned() -> None:
+    batch = collate([Encoded([5, 6, 7], [False, True, True]), Encoded([8], [True])], pad=2)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 2, 2]]
+    assert batch["labels"].tolist() == [[IGNORED, 6, 7], [8, IGNORED, IGNORED]]
