@@ -183,7 +183,10 @@ def _gate_lines(look: Look) -> list[str]:
     """A model that only gives labels loses its general knowledge; asking it to keep that would refuse every one."""
     if not all(source.shape == "classification" for source in look.sources):
         return []
-    return ["gate:", "  min_retention_share: 0      # one purpose: general knowledge is measured and shown, not required"]
+    return [
+        "gate:",
+        "  min_retention_share: 0      # one purpose: general knowledge is measured and shown, not required",
+    ]
 
 
 def _limit_lines(key: str, used: int, available: int, what: str) -> list[str]:

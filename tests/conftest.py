@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.adapters.threads import thread_environment
 from tests.tiny_model import make_tiny_model
 
+os.environ.update(thread_environment())  # before torch is imported anywhere: tests share the machine's cores too
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -105,16 +105,13 @@ def _disk(home: Path) -> Check:
 
 def _port_look(name: str, port: int) -> Callable[[], Check]:
     def look() -> Check:
-        from deployments.services.ports import port_is_free
+        from deployments.services.ports import why_not
 
-        if port_is_free(port):
+        why = why_not(port)
+        if not why:
             return Check(f"port {port}", "ok", f"free for {name}")
-        return Check(
-            f"port {port}",
-            "warning",
-            f"busy ({name} would move to the next free one)",
-            f"or set TUNELOOP_{name.upper()}_PORT",
-        )
+        remedy = f"{name} moves to the next free one, or set TUNELOOP_{name.upper()}_PORT"
+        return Check(f"port {port}", "warning", why, remedy)
 
     return look
 

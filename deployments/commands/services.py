@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from deployments.commands.config import AsJson
 from deployments.commands.console import err, out, print_json
@@ -95,8 +96,9 @@ def serve(
 
 
 def _print(services: tuple[Any, ...]) -> None:
-    table = Table("service", "state", "address", "process", "log", header_style="bold")
+    table = Table("service", "state", "address", "process", header_style="bold")
     for s in services:
-        colour = _COLOURS.get(s.state, "dim")
-        table.add_row(s.name, f"[{colour}]{s.state}[/] {s.reason}", s.url or "", str(s.pid or ""), s.log)
+        state = Text(f"{s.state} {s.reason}".strip(), style=_COLOURS.get(s.state, "dim"))
+        table.add_row(s.name, state, s.url or "", str(s.pid or ""))
     out.print(table)
+    out.print(f"logs: {Path(services[0].log).parent}", soft_wrap=True)

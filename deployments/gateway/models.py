@@ -100,6 +100,7 @@ class ModelHolder:
         self._loaded: Loaded | None = None
         self._error = ""
         self._wanted: int | None = version
+        self._looked = version is not None
         self._retry_at = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True, name="model-poller")
@@ -141,7 +142,7 @@ class ModelHolder:
         elif self._error:
             state = "failed"
         else:
-            state = "no_champion" if wanted is None else "loading"
+            state = "no_champion" if wanted is None and self._looked else "loading"
         return {
             "status": state,
             "model": self.name,
@@ -154,7 +155,7 @@ class ModelHolder:
     def _why_not(self) -> str:
         reasons = {
             "no_champion": f"No version of {self.name} has been promoted yet.",
-            "loading": f"Version {self._wanted} of {self.name} is being loaded.",
+            "loading": f"{self.name} is being loaded.",
         }
         return reasons.get(self.status()["status"], f"{self.name} could not be loaded; /health has the reason.")
 
@@ -177,6 +178,7 @@ class ModelHolder:
         wanted = self.version if self.version is not None else _champion_version(self.name)
         if wanted != self._wanted:
             self._wanted, self._retry_at = wanted, 0.0
+        self._looked = True
         serving = self._loaded.served.version if self._loaded else None
         if wanted is None or wanted == serving:
             self._error = ""

@@ -20,6 +20,7 @@ FIRST_ATTEMPTS = 4
 MAX_PAUSE_SECONDS = 30.0
 PROBE_SECONDS = 5.0
 REFUSES = "failed"  # what a service says of itself that is up, but cannot do its work
+LOADS = "loading"  # what a service says that will be ready by itself
 
 
 class Child:
@@ -88,6 +89,8 @@ class Child:
             self._next_probe = now + PROBE_SECONDS
             if now - self._began > STEADY_SECONDS:
                 self._attempts = 0
+        elif said.startswith(LOADS) and self.phase == "healthy":
+            self.phase, self._began = "starting", now
         elif said.startswith(REFUSES) or (self._was_healthy and self.phase != "starting"):
             self.phase, self._next_probe = "unhealthy", now + 1
         elif now - self._began > START_SECONDS:

@@ -27,17 +27,17 @@ def choose(name: str, *, asked: int | None, preferred: int, taken: frozenset[int
         EnvironmentUnusable: the port that was asked for is used by somebody else or not allowed.
     """
     if asked is not None:
-        why = _why_not(asked) or ("another service was given the same port" if asked in taken else "")
+        why = why_not(asked) or ("another service was given the same port" if asked in taken else "")
         if why:
             raise EnvironmentUnusable(
                 f"the port for {name} is not free", where=f"127.0.0.1:{asked}", why=why,
                 remedy=f"end that process, or give another port with --{name}-port (or TUNELOOP_{name.upper()}_PORT)",
             )  # fmt: skip
         return Chosen(asked)
-    if preferred not in taken and not (why := _why_not(preferred)):
+    if preferred not in taken and not (why := why_not(preferred)):
         return Chosen(preferred)
     for port in range(preferred + 1, min(preferred + _TRIED, 65536)):
-        if port not in taken and not _why_not(port):
+        if port not in taken and not why_not(port):
             reason = "it is given to another service" if preferred in taken else why
             return Chosen(port, f"{name} listens on port {port} instead of {preferred}: {reason}")
     raise EnvironmentUnusable(
@@ -65,7 +65,7 @@ def holder_of(port: int) -> str:
     return "another process (of another user, or just ended)"
 
 
-def _why_not(port: int) -> str:
+def why_not(port: int) -> str:
     """Empty when the port can be listened on, else the reason."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -100,13 +100,8 @@ class Rotary(torch.autograd.Function):
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
     first, second = x.chunk(2, dim=-1)
-    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    low, high = out.chunk(2, dim=-1)
-    torch.mul(first, cos[:, None], out=low)
-    low.addcmul_(second, sin[:, None], value=-direction)
-    torch.mul(second, cos[:, None], out=high)
-    high.addcmul_(first, sin[:, None], value=direction)
-    return out
+    cos, sin = cos[:, None], direction * sin[:, None]
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
 class SwiGlu(torch.autograd.Function):

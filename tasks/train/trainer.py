@@ -14,6 +14,7 @@ from trl import SFTConfig, SFTTrainer
 
 from tasks.errors import TrainingFailed
 from tasks.train.checkpoint import last_good, restore, save
+from tasks.train.config import TrainConfig
 from tasks.train.data import IGNORED, collate
 from tasks.train.fused import AnswerLoss, apply
 from tasks.train.plan import learning_rate_share
@@ -25,9 +26,7 @@ MAX_GRADIENT_NORM = 1.0
 def train(run: Run, model: Any, tokenizer: Any) -> None:
     """Train to the end, or to the next step after somebody asked to stop; both leave a checkpoint or the result."""
     parameters = trainable(model)
-    optimizer = torch.optim.AdamW(
-        parameters.values(), lr=run.job.config.learning_rate, weight_decay=run.job.config.weight_decay, fused=True
-    )
+    optimizer = make_optimizer(parameters, run.job.config)
     found = last_good(run.checkpoints, run.job.key)
     if found:
         folder, position = found
@@ -43,6 +42,11 @@ def train(run: Run, model: Any, tokenizer: Any) -> None:
 def trainable(model: Any) -> dict[str, Any]:
     """The parameters that are learned, by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def make_optimizer(parameters: dict[str, Any], config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW with decoupled weight decay, all parameters in one pass over memory."""
+    return torch.optim.AdamW(parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
 class PlannedTrainer(SFTTrainer):  # type: ignore[misc]

@@ -44,9 +44,20 @@ def test_the_final_loss_is_a_mean() -> None:
 def test_the_page_says_what_was_decided() -> None:
     base = BaseModelRef(name="tiny", path="/x", digest="d", tokenizer_digest="t", parameters=2_000_000)
     trained = TrainedModel(
-        uri="store://train/k", adapter_digest="a" * 64, base=base, dataset="ds://p/main@1.0.0", dataset_digest="d",
-        quantization="nf4", steps=3, rows_seen=9, rows_available=12, tokens_per_second=500, final_loss=1.5,
-        curve=curve(3), decisions={"compile": "off: too short a run"}, seconds=4,
+        uri="store://train/k",
+        adapter_digest="a" * 64,
+        base=base,
+        dataset="ds://p/main@1.0.0",
+        dataset_digest="d",
+        quantization="nf4",
+        steps=3,
+        rows_seen=9,
+        rows_available=12,
+        tokens_per_second=500,
+        final_loss=1.5,
+        curve=curve(3),
+        decisions={"compile": "off: too short a run"},
+        seconds=4,
     )
     page = training_markdown(trained)
     assert "| compile | off: too short a run |" in page

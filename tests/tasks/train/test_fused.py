@@ -27,7 +27,7 @@ def test_gradients_of_the_products() -> None:
     downs, ups = [leaf(2, 6), leaf(2, 6)], [leaf(4, 2), leaf(3, 2)]
     assert torch.autograd.gradcheck(lambda *t: apply(LoraProducts, t[0], weight, 2.0, *t[1:]), (x, *downs, *ups))
     expected = torch.cat(
-        [x @ (w + 2.0 * up @ down).t() for w, down, up in zip(weight.split([4, 3]), downs, ups)], dim=1
+        [x @ (w + 2.0 * up @ down).t() for w, down, up in zip(weight.split([4, 3]), downs, ups, strict=True)], dim=1
     )
     torch.testing.assert_close(apply(LoraProducts, x, weight, 2.0, *downs, *ups), expected)
 

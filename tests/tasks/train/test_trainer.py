@@ -17,6 +17,7 @@ from tasks.train.plan import Job
 from tasks.train.worker import RESULT, Result, run_job
 from tests.tasks.train.training_rows import make_job, make_rows
 
+Whole = tuple[Job, Result]
 NEVER = bool  # a `stop_asked` that always says no
 
 
@@ -25,7 +26,7 @@ def result_of(job: Job, stop_asked: Callable[[], bool] = NEVER) -> Result:
     return Result.model_validate_json((job.work / RESULT).read_text())
 
 
-def stop_at(step: int, checkpoints: Path) -> Callable[[], bool]:
+def stop_at(step: int) -> Callable[[], bool]:
     """Asks to stop once `step` steps are done; counts by being asked twice a step."""
     asked: list[int] = []
 
@@ -37,7 +38,7 @@ def stop_at(step: int, checkpoints: Path) -> Callable[[], bool]:
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Result]:
+def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """An uninterrupted training."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("whole")
@@ -46,7 +47,7 @@ def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[J
         return job, result_of(job)
 
 
-def test_it_learns_and_leaves_only_the_result(whole: tuple[Job, Result]) -> None:
+def test_it_learns_and_leaves_only_the_result(whole: Whole) -> None:
     job, result = whole
     assert sorted(p.name for p in job.work.iterdir()) == [CONFIG, WEIGHTS, RESULT]
     assert [point.step for point in result.curve] == [1, 2, 3, 4, 5, 6]
@@ -56,28 +57,32 @@ def test_it_learns_and_leaves_only_the_result(whole: tuple[Job, Result]) -> None
     assert result.interruptions == 0
 
 
-def test_the_same_training_gives_the_same_digest(home: Path, tiny_model: Path, tmp_path: Path, whole: tuple[Job, Result]) -> None:
+def test_the_same_training_gives_the_same_digest(home: Path, tiny_model: Path, tmp_path: Path, whole: Whole) -> None:
     assert result_of(make_job(tmp_path, tiny_model)).adapter_digest == whole[1].adapter_digest
 
 
-@pytest.mark.parametrize("change", [{"seed": 3}, {"learning_rate": 2e-3}, {"loss_on": "all"}, {"weight_decay": 0.1}, {"warmup_share": 0.5}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 3}, {"learning_rate": 2e-3}, {"loss_on": "all"}, {"weight_decay": 0.1}, {"warmup_share": 0.5}]
+)
 def test_what_is_configured_has_an_effect(
-    home: Path, tiny_model: Path, tmp_path: Path, whole: tuple[Job, Result], change: dict[str, Any]
+    home: Path, tiny_model: Path, tmp_path: Path, whole: Whole, change: dict[str, Any]
 ) -> None:
     assert result_of(make_job(tmp_path, tiny_model, **change)).adapter_digest != whole[1].adapter_digest
 
 
-def test_micro_batches_only_save_memory(home: Path, tiny_model: Path, tmp_path: Path, whole: tuple[Job, Result]) -> None:
+def test_micro_batches_only_save_memory(home: Path, tiny_model: Path, tmp_path: Path, whole: Whole) -> None:
     other = result_of(make_job(tmp_path, tiny_model, micro_batch_rows=4))
     for ours, theirs in zip(other.curve, whole[1].curve, strict=True):
         assert ours.loss == pytest.approx(theirs.loss, rel=2e-3)
 
 
 @pytest.mark.parametrize("change", [{}, {"dropout": 0.2}, {"adapter": "lora"}, {"expand_nf4": "off"}])
-def test_a_stopped_training_goes_on_exactly(home: Path, tiny_model: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_stopped_training_goes_on_exactly(
+    home: Path, tiny_model: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
     expected = result_of(make_job(tmp_path / "a", tiny_model, **change))
     job = make_job(tmp_path / "b", tiny_model, **change)
-    assert not run_job(job, stop_at(3, job.work))
+    assert not run_job(job, stop_at(3))
     assert [p.name for p in sorted((job.work / "checkpoints").glob("step-*"))] == ["step-00000002", "step-00000003"]
     found = result_of(job)
     assert found.adapter_digest == expected.adapter_digest
@@ -85,23 +90,23 @@ def test_a_stopped_training_goes_on_exactly(home: Path, tiny_model: Path, tmp_pa
     assert found.interruptions == 1
 
 
-def test_dropout_and_quantisation_matter(home: Path, tiny_model: Path, tmp_path: Path, whole: tuple[Job, Result]) -> None:
+def test_dropout_and_quantisation_matter(home: Path, tiny_model: Path, tmp_path: Path, whole: Whole) -> None:
     digests = {whole[1].adapter_digest}
     for number, change in enumerate(({"dropout": 0.2}, {"adapter": "lora"}, {"expand_nf4": "off"}, {"rank": 2})):
         digests.add(result_of(make_job(tmp_path / str(number), tiny_model, **change)).adapter_digest)
     assert len(digests) == 5
 
 
-def test_a_damaged_checkpoint_is_passed_over(home: Path, tiny_model: Path, tmp_path: Path, whole: tuple[Job, Result]) -> None:
+def test_a_damaged_checkpoint_is_passed_over(home: Path, tiny_model: Path, tmp_path: Path, whole: Whole) -> None:
     job = make_job(tmp_path, tiny_model)
-    assert not run_job(job, stop_at(4, job.work))
+    assert not run_job(job, stop_at(4))
     (job.work / "checkpoints" / "step-00000004" / "tensors.safetensors").write_bytes(b"torn")
     assert result_of(job).adapter_digest == whole[1].adapter_digest
 
 
 def test_decisions_are_taken_once(home: Path, tiny_model: Path, tmp_path: Path) -> None:
     job = make_job(tmp_path, tiny_model)
-    assert not run_job(job, stop_at(1, job.work))
+    assert not run_job(job, stop_at(1))
     note = job.work / "checkpoints" / "decisions.json"
     decided = json.loads(note.read_text())
     decided["device"]["reason"] = "written by the first start"
@@ -109,12 +114,10 @@ def test_decisions_are_taken_once(home: Path, tiny_model: Path, tmp_path: Path) 
     assert result_of(job).decisions["device"] == "cpu: written by the first start"
 
 
-def test_what_was_learned_is_what_the_engine_answers_with(tiny_model: Path, whole: tuple[Job, Result]) -> None:
+def test_what_was_learned_is_what_the_engine_answers_with(tiny_model: Path, whole: Whole) -> None:
     job, result = whole
     examples = [row.messages for row in make_rows(12)]
-    before, after = (
-        Engine.load(job.base, adapter, "nf4").answer_losses(examples, 4) for adapter in (None, job.work)
-    )
+    before, after = (Engine.load(job.base, adapter, "nf4").answer_losses(examples, 4) for adapter in (None))
     mean = [sum(loss for loss, _ in found) / sum(count for _, count in found) for found in (before, after)]
     assert mean[0] == pytest.approx(result.curve[0].loss, abs=0.1)
     assert mean[1] == pytest.approx(result.curve[-1].loss, abs=0.25)

@@ -1,0 +1,58 @@
+"""The doors under a real Prefect server: what people see of a training, live and afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.testing.utilities import prefect_test_harness
+
+from tasks import progress
+from tasks.adapters.store import Store
+from tasks.contracts import TrainedModel
+from tasks.train.config import ModelConfig
+from tasks.train.task import resolve_base, train
+from tests.tasks.train.test_stage import CONFIG, make_dataset
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@flow
+def training_flow(model: str) -> TrainedModel:
+    """The part of the finetune flow that this stage has."""
+    return train(make_dataset(Store.open()), resolve_base(ModelConfig(base=model)), CONFIG)
+
+
+def artifacts() -> dict[str, Any]:
+    with get_client(sync_client=True) as client:
+        return {str(a.key): a for a in client.read_artifacts()}
+
+
+def test_the_doors(server: None, home: Path, tiny_model: Path) -> None:
+    said: list[progress.Progress] = []
+    with progress.listening(said.append):
+        trained = training_flow(str(tiny_model))
+    assert trained.new
+    running = [p for p in said if p.stage == "train" and p.state == "running"]
+    assert [(p.done, p.total) for p in running] == [(1, 2), (2, 2)]
+    assert all(p.loss is not None and p.eta_seconds is not None for p in running)
+    assert [(p.stage, p.state) for p in said if p.state == "finished"] == [
+        ("base model", "finished"),
+        ("train", "finished"),
+    ]
+    deadline = time.monotonic() + 20
+    while not {"training", "loss-curve", "training-progress"} <= artifacts().keys() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    found = artifacts()
+    assert "| adapter |" in found["training"].data
+    assert found["loss-curve"].data.startswith("data:image/svg+xml,")
+    assert found["training-progress"].type == "progress"
