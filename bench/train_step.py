@@ -107,10 +107,7 @@ def trl_step(base: Any, examples: list[Any], folder: Path, *, dense: bool) -> St
     from tasks.train.data import collate
 
     model = load_base(Path(base.path), "nf4") if dense else load_base_in_4bit(Path(base.path))
-    rows = [
-        {"input_ids": e.input_ids, "labels": [t if k else -100 for t, k in zip(e.input_ids, e.learned, strict=True)]}
-        for e in examples
-    ]
+    labels = [[t if known else -100 for t, known in zip(e.input_ids, e.learned, strict=True)] for e in examples]
     settings = {"gradient_checkpointing": False} if dense else {}
     trainer = SFTTrainer(
         model=model,
@@ -119,13 +116,15 @@ def trl_step(base: Any, examples: list[Any], folder: Path, *, dense: bool) -> St
             per_device_train_batch_size=ROWS,
             report_to="none",
             bf16=not dense,
+            use_cpu=not torch.cuda.is_available(),
             dataset_kwargs={"skip_prepare_dataset": True},
             **settings,
         ),
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_dict({"input_ids": [e.input_ids for e in examples], "labels": labels}),
         processing_class=tokenizer_of(base),
         peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
+    trainer.current_gradient_accumulation_steps = 1  # what the training loop sets before each step
     parameters = [p for p in trainer.model.parameters() if p.requires_grad]
     for parameter in parameters if dense else []:
         parameter.data = parameter.data.to(torch.bfloat16)

@@ -51,6 +51,16 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+def template_note(tokenizer: Any, folder: Path) -> str:
+    """Which template is used, in words, for the record of a training."""
+    from transformers import PreTrainedTokenizerFast
+
+    own = PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True).chat_template
+    if own == tokenizer.chat_template:
+        return "own: the template in the model's folder"
+    return "plain ChatML: the model's own is the same but adds a system text where none is given"
+
+
 def neutral_template(tokenizer: Any, where: str = "") -> str:
     """The tokenizer's own template if it adds no text; its ChatML form if that is the same but for the added text.
 

@@ -167,9 +167,10 @@ class Engine:
 
         ids, own = padded([row.input_ids[shared:] for row in rows], self._stop, left=False)
         learned, _ = padded([list(map(int, row.learned[shared:])) for row in rows], 0, left=False)
-        mask = torch.cat([torch.ones(len(rows), shared, dtype=torch.long), own], dim=1)
-        cache = self._cache(prefix, len(rows), mask.shape[1])
-        hidden = self._hidden(ids, mask, cache)
+        mask = None  # what is padded comes after everything real: causal attention never looks at it
+        if prefix:
+            mask = torch.cat([torch.ones(len(rows), shared, dtype=torch.long), own], dim=1)
+        hidden = self._hidden(ids, mask, self._cache(prefix, len(rows), shared + ids.shape[1]))
         wanted = learned[:, 1:].bool()  # position i predicts token i + 1; the first learned token has a predecessor
         logits = self._head(hidden[:, :-1][wanted]).float()
         nll = torch.nn.functional.cross_entropy(logits, ids[:, 1:][wanted].to(logits.device), reduction="none").cpu()

@@ -33,7 +33,7 @@ def train(run: Run, model: Any, tokenizer: Any) -> None:
         run.random_state = restore(folder, parameters, optimizer, position.step)
         run.begin(position)
         run.say({"event": "resumed", "step": position.step})
-    if not run.finished:
+    if not run.finished and not run.stop_asked():
         trainer = PlannedTrainer(run, model, tokenizer, optimizer)
         run.begin(found[1] if found else None)
         trainer.train()

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
 def run_job(job: Job, stop_asked: Any) -> bool:
     """Do the job from wherever it stands; whether it came to its end."""
     starts = _count_start(job.work / "checkpoints" / "starts.json")
-    from tasks.tokens import load_tokenizer
+    from tasks.tokens import load_tokenizer, template_note
     from tasks.train.adapter import build, write
     from tasks.train.checkpoint import remove_all
     from tasks.train.data import encode_rows, read_rows
@@ -101,7 +101,7 @@ def run_job(job: Job, stop_asked: Any) -> bool:
         seconds=run.seconds,
         interruptions=starts - 1,
         curve=tuple(run.curve),
-        decisions=decisions.texts(),
+        decisions=decisions.texts() | {"chat_template": template_note(tokenizer, Path(job.base.path))},
         template=tokenizer.chat_template,
         versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
     )

@@ -27,12 +27,12 @@ def result_of(job: Job, stop_asked: Callable[[], bool] = NEVER) -> Result:
 
 
 def stop_at(step: int) -> Callable[[], bool]:
-    """Asks to stop once `step` steps are done; counts by being asked twice a step."""
+    """Asks to stop once `step` steps are done; counts by being asked once before and twice a step."""
     asked: list[int] = []
 
     def stop() -> bool:
         asked.append(1)
-        return len(asked) >= 2 * step - 1
+        return len(asked) >= 2 * step
 
     return stop
 
@@ -55,6 +55,7 @@ def test_it_learns_and_leaves_only_the_result(whole: Whole) -> None:
     assert (result.steps, result.rows_seen, result.rows_available) == (6, 12, 12)
     assert result.curve[-1].tokens == result.tokens
     assert result.interruptions == 0
+    assert result.decisions["chat_template"].startswith("plain ChatML")
 
 
 def test_the_same_training_gives_the_same_digest(home: Path, tiny_model: Path, tmp_path: Path, whole: Whole) -> None:
@@ -102,6 +103,12 @@ def test_a_damaged_checkpoint_is_passed_over(home: Path, tiny_model: Path, tmp_p
     assert not run_job(job, stop_at(4))
     (job.work / "checkpoints" / "step-00000004" / "tensors.safetensors").write_bytes(b"torn")
     assert result_of(job).adapter_digest == whole[1].adapter_digest
+
+
+def test_a_stop_before_the_first_step_does_not_train(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    job = make_job(tmp_path, tiny_model)
+    assert not run_job(job, lambda: True)
+    assert not list((job.work / "checkpoints").glob("step-*"))
 
 
 def test_decisions_are_taken_once(home: Path, tiny_model: Path, tmp_path: Path) -> None:
