@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,15 @@ os.environ.update(thread_environment())  # before torch is imported anywhere: te
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """In CI, an acceptance test that is skipped has failed."""
+    report = yield
+    if report.skipped and os.environ.get("CI") and item.get_closest_marker("acceptance"):
+        report.outcome, report.longrepr = "failed", f"an acceptance test was skipped in CI: {report.longrepr}"
+    return report
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ def decision_markdown(decision: GateDecision) -> str:
     refused = len(decision.refusals)
     verdict = "passed" if decision.passed else f"refused ({refused} of {len(decision.reasons)} rules)"
     rows = [f"| {'✓' if r.passed else '✗'} | {r.rule} | {_cell(r.text)} |" for r in decision.reasons]
-    return "\n".join([f"# Gate: {verdict}", "", "| | rule | what was seen |", "|---|---|---|", *rows, ""])
+    refusals = [*(f"- {_cell(text)}" for text in decision.refusals), ""] if decision.refusals else []
+    return "\n".join([f"# Gate: {verdict}", "", *refusals, "| | rule | what was seen |", "|---|---|---|", *rows, ""])
 
 
 def _cell(text: str) -> str:

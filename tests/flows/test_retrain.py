@@ -3,51 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
+from tests.flows.commands import processes_of, run_json, tuneloop
 from tests.tiny_project import make_project, make_rows, write_rows
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
-ROOT = Path(__file__).parent.parent.parent
-
-
-def tuneloop(*arguments: str, module: str = "deployments.cli", **popen: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", module, *arguments]
-    environment = {k: v for k, v in os.environ.items() if k not in ("TUNELOOP_HOME", "PREFECT_HOME", "PREFECT_API_URL")}
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**environment, "CI": "true"},
-        timeout=300,
-        **popen,
-    )
-
-
-def run_json(config: Path, *more: str) -> tuple[dict[str, Any], subprocess.CompletedProcess[str]]:
-    done = tuneloop("run", str(config), "--json", *more)
-    assert done.stdout, done.stderr
-    return json.loads(done.stdout), done
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Command lines of live processes that have to do with a folder."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "environ", "status"]):
-        about = " ".join(process.info["cmdline"] or []) + str((process.info["environ"] or {}).get("TUNELOOP_HOME", ""))
-        if str(folder) in about and process.pid != os.getpid() and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(" ".join(process.info["cmdline"] or []))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -123,91 +87,3 @@ def test_approval_waits_for_a_person(tmp_path: Path, tiny_model: Path) -> None:
     assert json.loads(promoted.stdout)["champion"] == 1, promoted.stderr
     after, _ = run_json(config)
     assert after["status"] == "unchanged"
-
-
-def test_interrupting_ends_with_130_and_the_command_to_go_on(tmp_path: Path, tiny_model: Path) -> None:
-    config = make_project(tmp_path / "project", tiny_model)
-    environment = {k: v for k, v in os.environ.items() if k not in ("TUNELOOP_HOME", "PREFECT_HOME")}
-    running = subprocess.Popen(
-        [sys.executable, "-m", "deployments.cli", "run", str(config)],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**environment, "CI": "true"},
-        start_new_session=True,
-    )
-    assert running.stderr is not None
-    said = ""
-    for line in running.stderr:
-        said += line
-        if "train" in line:
-            break
-    time.sleep(1)
-    os.killpg(running.pid, signal.SIGINT)
-    said += running.stderr.read()
-    assert running.wait(timeout=60) == 130, said
-    assert f"run {config}" in said
-    assert "Traceback" not in said
-    assert processes_of(config.parent) == []
-    outcome, _ = run_json(config)
-    assert outcome["status"] == "done"
-
-
-def test_two_identical_runs_at_once_join(tmp_path: Path, tiny_model: Path) -> None:
-    config = make_project(tmp_path / "project", tiny_model)
-    environment = {k: v for k, v in os.environ.items() if k not in ("TUNELOOP_HOME", "PREFECT_HOME")}
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-m", "deployments.cli", "run", str(config), "--json"],
-            cwd=ROOT,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**environment, "CI": "true"},
-        )
-        for _ in range(2)
-    ]
-    ended = [process.communicate(timeout=300) for process in both]
-    outcomes = [json.loads(out) for out, _ in ended]
-    assert sorted(o["status"] for o in outcomes) in (["done", "unchanged"], ["done", "done"]), ended
-    assert {o["model"]["version"] for o in outcomes} == {1}
-    assert len({o["dataset"]["digest"] for o in outcomes}) == 1
-    assert any("working" in err or "worked on by" in err for _, err in ended)
-
-
-KILLS = ("ingest:finished", "validate:running", "train:running", "register:version created", "release:running")
-STAGES = ("ingest", "process", "validate", "version", "train", "evaluate", "gate", "register", "release")
-EVERY_KILL = (
-    *(f"{stage}:{moment}" for stage in STAGES for moment in ("started", "running", "finished")),
-    *(f"register:{step}" for step in ("run created", "artifacts written", "model created", "version created")),
-)
-
-
-@pytest.mark.parametrize(
-    "kills",
-    [KILLS, pytest.param(EVERY_KILL, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])],
-    ids=["five", "every"],
-)
-def test_killed_and_run_again_it_ends_well(kills: tuple[str, ...], tmp_path: Path, tiny_model: Path) -> None:
-    config = make_project(tmp_path / "project", tiny_model)
-    for kill in kills:
-        killed = tuneloop(kill, "run", str(config), module="tests.flows.killer")
-        assert killed.returncode in (-signal.SIGKILL, 0), f"{kill}: {killed.stderr}"
-    outcome, done = run_json(config)
-    assert outcome["status"] in ("done", "unchanged"), done.stderr
-    assert outcome["model"]["version"] == 1
-    assert outcome["dataset"]["version"] == "1.0.0"
-    assert torn_outputs(config.parent / ".tuneloop") == []
-    assert processes_of(config.parent) == []
-
-
-def torn_outputs(home: Path) -> list[str]:
-    """Stage outputs that are not what their markers say."""
-    from tasks.adapters.store import Store
-
-    store = Store(str(home / "store"), home)
-    torn = []
-    for marker in (home / "store" / "stages").glob("*/*/_COMPLETE.json"):
-        stage, key = marker.parent.parent.name, marker.parent.name
-        torn += [f"{stage}/{key}/{name}" for name in store.verify(store.uri(stage, key))]
-    return torn

@@ -90,6 +90,15 @@ def test_the_built_in_model_is_what_it_should_be() -> None:
     assert set(KNOWN) == set(BUILT_IN)
 
 
+@pytest.mark.slow
+def test_a_fresh_conversion_is_the_same_model(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = resolve("smollm2-135m")
+    monkeypatch.setenv("TUNELOOP_MODELS_DIR", str(home / "models"))
+    found = resolve("smollm2-135m")
+    assert found.path != expected.path
+    assert (found.digest, found.tokenizer_digest) == (expected.digest, expected.tokenizer_digest)
+
+
 def test_a_wrong_tokenizer_is_noticed(tiny_model: Path) -> None:
     failures = check(tiny_model, KNOWN["smollm2-135m"])
     assert any("'12345' is encoded as" in failure for failure in failures)

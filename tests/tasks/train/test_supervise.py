@@ -61,7 +61,6 @@ def test_too_little_time(home: Path, tiny_model: Path, tmp_path: Path) -> None:
     job = make_job(tmp_path, tiny_model, epochs=20_000.0, timeout_minutes=0.05)
     with pytest.raises(TrainingFailed, match="longer than it may"):
         train(job, home, lambda _: None)
-    assert list((job.work / "checkpoints").glob("step-*"))
 
 
 def ending(code: int, seconds: float = 1.0, error: dict[str, str] | None = None) -> Ending:

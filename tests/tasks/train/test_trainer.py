@@ -124,7 +124,7 @@ def test_decisions_are_taken_once(home: Path, tiny_model: Path, tmp_path: Path) 
 def test_what_was_learned_is_what_the_engine_answers_with(tiny_model: Path, whole: Whole) -> None:
     job, result = whole
     examples = [row.messages for row in make_rows(12)]
-    before, after = (Engine.load(job.base, adapter, "nf4").answer_losses(examples, 4) for adapter in (None))
+    before, after = (Engine.load(job.base, adapter, "nf4").answer_losses(examples, 4) for adapter in (None, job.work))
     mean = [sum(loss for loss, _ in found) / sum(count for _, count in found) for found in (before, after)]
     assert mean[0] == pytest.approx(result.curve[0].loss, abs=0.1)
     assert mean[1] == pytest.approx(result.curve[-1].loss, abs=0.25)
