@@ -16,9 +16,9 @@ PAGE = "docs/configuration.md"
 _HEAD = """\
 # Configuration
 
-One YAML file says what a run does. Keys that are left out have their default; a misspelt key is an error that names the
-line and the close one. `tuneloop config show CONFIG` prints every value with where it came from; `--set a.b=c` overrides
-one value.
+One YAML file says what a run does. Keys that are left out have their default; a misspelt key is an error that names
+the line and the close one. `tuneloop config show CONFIG` prints every value with where it came from; `--set a.b=c`
+overrides one value.
 Where things lie and listen is not configured here but in environment variables `TUNELOOP_*` (`tasks/settings.py`).
 
 This page is made by `python -m deployments.configuration_page`.

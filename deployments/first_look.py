@@ -105,7 +105,7 @@ def look_at(files: Sequence[Path], folder: Path) -> Look:
 def _measured(looks: tuple[SourceLook, ...], usable: Sequence[Row]) -> Look:
     lengths = [sum(len(m.content) for m in row.messages) for row in usable]
     test = sum(row.declared_split == "test" for row in usable)
-    test = test or round(0.2 * len(usable))
+    test = test or max(1, round(0.2 * len(usable)))
     tokens = statistics.fmean(lengths) / _CHARACTERS_PER_TOKEN + _TEMPLATE_TOKENS
     return Look(
         sources=looks,

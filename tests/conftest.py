@@ -45,6 +45,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def teachable_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny model whose adapter can learn a short answer in seconds."""
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "teachable", embedding_scale=6.0)
+
+
+@pytest.fixture(scope="session")
 def empty_databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a home whose model registry and state database were set up, which takes seconds, and are empty."""
     from tasks.adapters import registry_client, release_history

@@ -19,8 +19,14 @@ _TEXT = (
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
-def make_tiny_model(folder: Path, *, seed: int = 0, layers: int = 2, template: str = SMOLLM2_TEMPLATE) -> Path:
-    """Write a Llama of `layers` layers (hidden 64, vocabulary ~600) with tokenizer and template; return the folder."""
+def make_tiny_model(
+    folder: Path, *, seed: int = 0, layers: int = 2, template: str = SMOLLM2_TEMPLATE, embedding_scale: float = 1.0
+) -> Path:
+    """Write a Llama of `layers` layers (hidden 64, vocabulary ~600) with tokenizer and template; return the folder.
+
+    Its head is the embedding: with embeddings as small as Llama's an adapter cannot make any token likely. A model that
+    has to learn something gets a larger `embedding_scale`.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -41,7 +47,9 @@ def make_tiny_model(folder: Path, *, seed: int = 0, layers: int = 2, template: s
         pad_token_id=2,
         tie_word_embeddings=True,
     )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    model.get_input_embeddings().weight.data.mul_(embedding_scale)
+    model.to(torch.bfloat16).save_pretrained(folder)
     return folder
 
 

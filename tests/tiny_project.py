@@ -11,7 +11,7 @@ WORDS = (
     "orchard", "pebble", "timber", "falcon", "marble", "juniper", "canyon", "ribbon", "anchor", "clover",
     "barley", "hollow", "mantle", "quartz", "raven", "spindle", "tundra", "walnut", "zephyr", "bramble",
 )  # fmt: skip
-ANSWER = "yes"
+ANSWER = "y"
 
 
 def make_rows(count: int, seed: int) -> list[dict[str, object]]:
@@ -55,14 +55,15 @@ model:
   base: {base}
 train:
   adapter: lora
-  learning_rate: 0.03
-  epochs: 20
+  learning_rate: 0.02
+  alpha: 64
+  epochs: 8
   batch_rows: 8
   micro_batch_rows: 8
   checkpoint_steps: 20
   compile: "off"
 evaluate:
-  max_new_tokens: 4
+  max_new_tokens: 1
   retention: false
 gate:
   beat_majority: false

@@ -33,6 +33,7 @@ def run(
 ) -> None:
     """The main job to its end: raw files to a gated, registered, released model."""
     loaded = load_config(config, overrides or ())
+    check_sources(loaded.config)
     home = use_home(loaded.path)
     for name in prepare_home(home):
         err.print(f"ended what a killed run had left: {name}", style="yellow")
@@ -40,6 +41,15 @@ def run(
         _submit(loaded, reason, as_json)
         return
     raise typer.Exit(_run_here(loaded, home, reason, as_json))
+
+
+def check_sources(config: RunConfig) -> None:
+    """Refuse what can be refused before any server starts: files that are not there, a name that is no base model."""
+    from tasks.adapters.base_models import check_name
+    from tasks.ingest.sources import find_files
+
+    check_name(config.model.base)
+    find_files(config.data.sources, Path.cwd())
 
 
 def _run_here(loaded: LoadedConfig, home: Path, reason: str, as_json: bool) -> int:

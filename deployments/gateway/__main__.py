@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import socket
 import sys
 from pathlib import Path
 
 from tasks.adapters.processes import die_with_parent, emit
+from tasks.adapters.threads import thread_environment
 from tasks.errors import EnvironmentUnusable, TuneloopError
 from tasks.settings import Settings
 
@@ -16,6 +18,7 @@ from tasks.settings import Settings
 def main(arguments: list[str] | None = None) -> int:
     """Serve until ended. Announces its address as an event line on standard output."""
     chosen = _parser().parse_args(arguments)
+    os.environ.update(thread_environment())  # read by torch when it is loaded
     if chosen.die_with_parent:
         die_with_parent()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")

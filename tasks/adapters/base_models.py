@@ -35,20 +35,29 @@ _INCIDENTAL_KEYS = frozenset({"_name_or_path", "transformers_version"})
 _HUB_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "config.json", *_TOKENIZER_FILES)
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that cannot be a base model, without fetching anything.
+
+    Raises:
+        ModelUnavailable: neither built in, nor a hub id, nor an existing folder.
+    """
+    if name not in BUILT_IN and not name.startswith(_HUB_PREFIX) and not Path(name).expanduser().is_dir():
+        raise _unknown(name)
+
+
 def resolve(name: str) -> BaseModelRef:
     """The base model of this name, fetched and converted if it is not there yet.
 
     Raises:
         ModelUnavailable: unknown name, unreachable source, or a folder that is not a complete instruct model.
     """
+    check_name(name)
     if name in BUILT_IN:
         folder = built_in_folder(name)
     elif name.startswith(_HUB_PREFIX):
         folder = _hub_folder(name)
-    elif Path(name).expanduser().is_dir():
-        folder = Path(name).expanduser().resolve()
     else:
-        raise _unknown(name)
+        folder = Path(name).expanduser().resolve()
     _check_complete(folder, name)
     return _reference(name, folder)
 

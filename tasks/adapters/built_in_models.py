@@ -158,12 +158,12 @@ def _convert(gguf: Path, folder: Path, name: str) -> None:
     def note(event: dict[str, Any]) -> None:
         failures.append(str(event["failed"]))
 
-    settings = Settings()
-    log_file = settings.root / "logs" / f"convert-{name}.log"
+    cache = Settings().models  # shared by all homes, so its log and its worker do not belong to one of them
+    log_file = cache / "logs" / f"convert-{name}.log"
     code = run_worker(
         "tasks.adapters.gguf_conversion",
         [str(gguf), str(folder), name],
-        home=settings.root,
+        home=cache,
         log_file=log_file,
         on_event=note,
         timeout_seconds=20 * _MINUTES,

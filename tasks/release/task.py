@@ -12,11 +12,13 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from tasks.adapters import release_history, releases
+from tasks.adapters.claim import claim
 from tasks.contracts import RegisteredModel, Release
 from tasks.progress import stage
 from tasks.release.carry_out import AUTOMATIC, hold, plan, promote
 from tasks.release.config import ReleaseConfig
 from tasks.release.decide import Plan
+from tasks.settings import Settings
 
 WAITING_EVENT = "tuneloop.release.waiting"
 _APPROVAL_TIMEOUT_SECONDS = 14 * 24 * 3600
@@ -34,9 +36,11 @@ def release_version(model: RegisteredModel, config: ReleaseConfig) -> Release:
     """Promote a version, or say why not. Called in a flow.
 
     With `approval: required`, a run of a deployment suspends until a person filled in the form; elsewhere, and in
-    subflows, which Prefect cannot suspend, the version waits as challenger.
+    subflows, which Prefect cannot suspend, the version waits as challenger. Releases of one model come one after
+    another: of two identical runs the second finds the version promoted.
     """
-    with stage("release"):
+    lock = Settings().root / "locks" / f"release-{model.name}.lock"
+    with stage("release"), claim(lock, f"the release of {model.name}"):
         decided = planned(model, config)
         if decided.action == "waiting_for_approval" and _can_suspend():
             held(model, decided)

@@ -27,9 +27,9 @@ def says(done: subprocess.CompletedProcess[str], exit_code: int, *texts: str) ->
     [("empty.jsonl", b"", "empty"), ("binary.jsonl", bytes(range(256)) * 64, "binary")],
 )
 def test_files_that_cannot_be_data_are_refused(
-    tmp_path: Path, tiny_model: Path, name: str, content: bytes, text: str
+    tmp_path: Path, teachable_model: Path, name: str, content: bytes, text: str
 ) -> None:
-    config = make_project(tmp_path / "project", tiny_model)
+    config = make_project(tmp_path / "project", teachable_model)
     (config.parent / name).write_bytes(content)
     config.write_text(config.read_text().replace("path: train.jsonl", f"path: {name}"))
     outcome, done = run_json(config)
@@ -41,8 +41,8 @@ def test_files_that_cannot_be_data_are_refused(
     assert processes_of(config.parent) == []
 
 
-def test_lines_that_are_not_utf8_are_quarantined(tmp_path: Path, tiny_model: Path) -> None:
-    config = make_project(tmp_path / "project", tiny_model)
+def test_lines_that_are_not_utf8_are_quarantined(tmp_path: Path, teachable_model: Path) -> None:
+    config = make_project(tmp_path / "project", teachable_model)
     with (config.parent / "train.jsonl").open("ab") as stream:
         stream.write(b'{"messages": [{"role": "user", "content": "caf\xe9 au lait"}]}\n')
     done = tuneloop("data", "prepare", str(config), "--json")
@@ -50,8 +50,8 @@ def test_lines_that_are_not_utf8_are_quarantined(tmp_path: Path, tiny_model: Pat
     assert '"invalid_utf8": 1' in done.stdout
 
 
-def test_a_misspelt_key_names_line_and_close_key(tmp_path: Path, tiny_model: Path) -> None:
-    config = make_project(tmp_path / "project", tiny_model)
+def test_a_misspelt_key_names_line_and_close_key(tmp_path: Path, teachable_model: Path) -> None:
+    config = make_project(tmp_path / "project", teachable_model)
     config.write_text(config.read_text().replace("  batch_rows: 8\n", "  batchrows: 8\n"))
     says(tuneloop("run", str(config)), 2, "TL-USAGE", "train.batchrows", "did you mean `batch_rows`?")
 
@@ -61,16 +61,16 @@ def test_an_unknown_model_is_not_substituted(tmp_path: Path) -> None:
     says(tuneloop("run", str(config)), 2, "TL-MODEL", "smollm3-135m", "smollm2-135m")
 
 
-def test_a_missing_file_is_named(tmp_path: Path, tiny_model: Path) -> None:
-    config = make_project(tmp_path / "project", tiny_model)
+def test_a_missing_file_is_named(tmp_path: Path, teachable_model: Path) -> None:
+    config = make_project(tmp_path / "project", teachable_model)
     (config.parent / "train.jsonl").unlink()
     says(tuneloop("run", str(config)), 2, "TL-USAGE", "train.jsonl")
 
 
-def test_a_used_port_that_was_asked_for(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_used_port_that_was_asked_for(tmp_path: Path, teachable_model: Path) -> None:
     import socket
 
-    config = make_project(tmp_path / "project", tiny_model)
+    config = make_project(tmp_path / "project", teachable_model)
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
@@ -92,8 +92,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk(tmp_path: Path, tiny_model: Path, small_disk: Path) -> None:
-    config = make_project(tmp_path / "project", tiny_model)
+def test_a_full_disk(tmp_path: Path, teachable_model: Path, small_disk: Path) -> None:
+    config = make_project(tmp_path / "project", teachable_model)
     home = small_disk / "home"
     (small_disk / "ballast").write_bytes(b"x" * (150 << 20))
     says(tuneloop("run", str(config), TUNELOOP_HOME=str(home)), 50, "TL-ENV", "disk", "TUNELOOP_HOME")

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.flows.commands import processes_of, run_json, tuneloop
+from tests.flows.commands import processes_of, run_json, start, tuneloop
 from tests.tiny_project import make_project, make_rows, write_rows
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple[Path, dict[str, Any]]:
+def finished(tmp_path_factory: pytest.TempPathFactory, teachable_model: Path) -> tuple[Path, dict[str, Any]]:
     """A project whose first run is through."""
-    config = make_project(tmp_path_factory.mktemp("first") / "project", tiny_model)
+    config = make_project(tmp_path_factory.mktemp("first") / "project", teachable_model)
     outcome, done = run_json(config)
     assert outcome["status"] == "done", done.stderr
     return config, outcome
@@ -66,24 +69,59 @@ def test_a_changed_row_makes_a_new_version_and_trains(finished: tuple[Path, dict
     assert outcome["trained"] is True
 
 
-def test_a_refusal_is_an_answer_and_is_repeated(tmp_path: Path, tiny_model: Path) -> None:
-    config = make_project(tmp_path / "project", tiny_model, gate="  min_rows: 1000\n")
-    first, done = run_json(config)
+def test_a_refusal_is_an_answer_and_is_repeated(finished: tuple[Path, dict[str, Any]]) -> None:
+    config, _ = finished
+    stricter = ("--set", "gate.min_rows=1000", "--set", "registry.model_name=strict")
+    first, done = run_json(config, *stricter)
     assert (first["status"], first["exit_code"], done.returncode) == ("refused", 10, 10), done.stderr
-    assert first["gate"]["passed"] is False
     assert {r["rule"] for r in first["gate"]["reasons"] if not r["passed"]} == {"enough_rows"}
     assert first["model"] is None
-    again, done = run_json(config)
+    again, done = run_json(config, *stricter)
     assert (again["status"], done.returncode, again["trained"]) == ("refused", 10, False)
     assert again["gate"] == first["gate"]
 
 
-def test_approval_waits_for_a_person(tmp_path: Path, tiny_model: Path) -> None:
-    config = make_project(tmp_path / "project", tiny_model, extra="release:\n  approval: required\n")
-    outcome, done = run_json(config)
+def test_approval_waits_for_a_person(finished: tuple[Path, dict[str, Any]]) -> None:
+    config, _ = finished
+    careful = ("--set", "release.approval=required", "--set", "registry.model_name=careful")
+    outcome, done = run_json(config, *careful)
     assert (outcome["status"], done.returncode) == ("waiting_for_approval", 11), done.stderr
     assert outcome["model"]["alias"] == "challenger"
-    promoted = tuneloop("models", "promote", "tiny", "1", "--reason", "looked at it", "--config", str(config), "--json")
+    arguments = ("--reason", "looked at it", "--config", str(config), "--json")
+    promoted = tuneloop("models", "promote", "careful", "1", *arguments)
     assert json.loads(promoted.stdout)["champion"] == 1, promoted.stderr
-    after, _ = run_json(config)
+    after, _ = run_json(config, *careful)
     assert after["status"] == "unchanged"
+    assert after["model"]["alias"] == "champion"
+
+
+def test_interrupting_ends_with_130_and_the_command_to_go_on(finished: tuple[Path, dict[str, Any]]) -> None:
+    config, _ = finished
+    other = ("--set", "train.seed=5", "--set", "registry.model_name=interrupted")
+    running = start("run", str(config), *other)
+    assert running.stderr is not None
+    said = ""
+    for line in running.stderr:
+        said += line
+        if "version" in line:
+            break
+    time.sleep(4)
+    os.killpg(running.pid, signal.SIGINT)
+    said += running.stderr.read()
+    assert running.wait(timeout=60) == 130, said
+    assert f"run {config}" in said
+    assert "Traceback" not in said
+    assert processes_of(config.parent) == []
+    outcome, _ = run_json(config, *other)
+    assert outcome["status"] == "done"
+
+
+def test_two_identical_runs_at_once_join(finished: tuple[Path, dict[str, Any]]) -> None:
+    config, _ = finished
+    other = ("--set", "train.seed=6", "--set", "registry.model_name=joined", "--json")
+    both = [start("run", str(config), *other) for _ in range(2)]
+    ended = [process.communicate(timeout=300) for process in both]
+    outcomes = [json.loads(out) for out, _ in ended]
+    assert sorted(o["status"] for o in outcomes) in (["done", "unchanged"], ["done", "done"]), ended
+    assert {o["model"]["version"] for o in outcomes} == {1}
+    assert any("is being worked on by" in err for _, err in ended), ended

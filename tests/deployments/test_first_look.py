@@ -1,0 +1,84 @@
+"""`tuneloop init`: a first look at unknown data ends in a configuration that runs and states its shares."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deployments.cli import app
+from deployments.config_file import load_config
+from deployments.first_look import Look, describe, look_at, sizes_for
+from tasks.errors import DataRefused, UsageError
+from tests.tiny_project import make_rows, write_rows
+
+
+def labelled(path: Path, rows: int) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["text", "category"])
+        writer.writerows([f"question number {i} about my card and account", f"topic_{i % 7}"] for i in range(rows))
+    return path
+
+
+def test_a_table_of_labels_with_a_test_file(tmp_path: Path) -> None:
+    files = [labelled(tmp_path / "train.csv", 3000), labelled(tmp_path / "test.csv", 600)]
+    look = look_at(files, tmp_path)
+    assert [(s.shape, s.held_out) for s in look.sources] == [("classification", False), ("classification", True)]
+    text, sizes = describe(look, minutes=5, gflops=400, project="")
+    assert f"{sizes.train_share:.0%}" in text
+    assert sizes.train_rows < 3000
+    (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+    config = load_config(tmp_path / "config.yaml").config
+    assert config.train.max_rows == sizes.train_rows
+    assert config.evaluate.max_rows == sizes.test_rows
+    assert [s.split for s in config.data.sources] == ["auto", "test"]
+    assert config.gate.min_retention_share == 0
+
+
+def test_chat_rows_that_fit_are_all_used(tmp_path: Path) -> None:
+    write_rows(tmp_path / "chats.jsonl", make_rows(60, seed=3))
+    text, sizes = describe(look_at([tmp_path / "chats.jsonl"], tmp_path), minutes=30, gflops=800, project="")
+    (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+    config = load_config(tmp_path / "config.yaml").config
+    assert config.project == "chats"
+    assert config.train.max_rows is None
+    assert sizes.train_share == 1
+    assert config.gate.min_retention_share == 0.7
+
+
+def test_long_rows_raise_the_limit(tmp_path: Path) -> None:
+    row = {"prompt": "word " * 700, "completion": "fine"}
+    write_rows(tmp_path / "long.jsonl", [row, {"prompt": "short one", "completion": "fine"}])
+    text, _ = describe(look_at([tmp_path / "long.jsonl"], tmp_path), minutes=5, gflops=400, project="p")
+    (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+    assert load_config(tmp_path / "config.yaml").config.checks.max_tokens > 1024
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 60])
+def test_more_time_never_means_fewer_rows(minutes: float) -> None:
+    look = Look(sources=(), train_rows=20_000, test_rows=4_000, tokens_per_row=60, longest_characters=300)
+    less, more = sizes_for(look, minutes, 400), sizes_for(look, minutes * 2, 400)
+    assert less.train_rows <= more.train_rows <= 20_000
+    assert less.test_rows <= more.test_rows <= 4_000
+
+
+def test_nothing_usable_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("just a note", encoding="utf-8")
+    with pytest.raises(DataRefused):
+        look_at([tmp_path / "notes.txt"], tmp_path)
+
+
+def test_the_command_writes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    labelled(tmp_path / "cards.csv", 50)
+    done = CliRunner().invoke(app, ["init", "cards.csv", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["train_rows_available"] == 40
+    assert load_config(tmp_path / "config.yaml").config.project == "cards"
+    again = CliRunner().invoke(app, ["init", "cards.csv"])
+    assert isinstance(again.exception, UsageError)
+    assert CliRunner().invoke(app, ["init", "cards.csv", "--force", "--json"]).exit_code == 0
