@@ -20,9 +20,9 @@ from tasks.privacy.redact import Redactor
 _HELD_OUT = re.compile(r"(^|[^a-z])(test|heldout|held_out|holdout|valid|validation|eval|dev)([^a-z]|$)", re.IGNORECASE)
 _CHARACTERS_PER_TOKEN = 4.0
 _TEMPLATE_TOKENS = 10
-# Share of the machine's bf16 product rate that a training step of the built-in model reaches, and the operations a
-# token costs (4 per frozen weight; docs/decisions/0003): bench/train_step.py measures both.
-_STEP_EFFICIENCY = 0.25
+# Share of the machine's bf16 product rate that a training step of the built-in model reaches (281 tokens/s at
+# 426 GFLOP/s, `make demo`; docs/log.md), and the operations a token costs: 4 for every frozen weight.
+_STEP_EFFICIENCY = 0.33
 _OPERATIONS_PER_TOKEN = 4 * 135e6
 _TRAINING_SHARE = 0.6
 _ANSWERS_PER_SECOND = 2.0
