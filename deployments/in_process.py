@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.embedded import PrefectEndpoint, prefect_server
+from deployments.services.state import running_service
 from tasks.errors import EnvironmentUnusable, TuneloopError
 
 
@@ -31,6 +32,10 @@ def run_flow_at(home: Path, module: str, name: str, *arguments: object) -> tuple
     os.environ.setdefault(
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL"
     )  # people see the stages; Prefect keeps all
+    for name, service in (("TUNELOOP_MLFLOW_UI_URL", "mlflow"), ("TUNELOOP_GATEWAY_URL", "gateway")):
+        running = running_service(home, service)
+        if running is not None and running.url:
+            os.environ.setdefault(name, running.url.removesuffix("/v1"))
     with disk_full_is_ours(home), prefect_server(home) as endpoint:
         flow = getattr(importlib.import_module(module), name)
         return flow(*arguments, return_state=True).result(), endpoint

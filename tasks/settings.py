@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     mlflow_port: int = Field(5000, description="Preferred port of the MLflow server that `up` starts.")
     gateway_port: int = Field(8800, description="Preferred port of the gateway that `up` starts.")
 
+    mlflow_ui_url: str = Field("", description="Where people see MLflow, for links; set by `up` for its runs.")
+    gateway_url: str = Field("", description="Where the gateway answers, for links; set by `up` for its runs.")
+
     @property
     def root(self) -> Path:
         """HOME as an absolute path."""

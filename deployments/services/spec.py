@@ -126,6 +126,7 @@ def _worker(request: Request) -> Service:
         "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
         "PREFECT_WORKER_WEBSERVER_PORT": str(port),
         "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false",
+        **_links(request),
     }
     start = (sys.executable, "-m", "prefect", "worker", "start", "--pool", LOCAL_POOL, "--type", "process")
     template = Path(__file__).resolve().parents[1] / "work_pools" / "local.json"
@@ -142,6 +143,12 @@ def _worker(request: Request) -> Service:
         name="worker", command=(*start, *options, "--base-job-template", str(template)), environment=environment,
         health_url=f"http://127.0.0.1:{port}/health", log=str(log_file(home, "worker")), needs=("prefect",),
     )  # fmt: skip
+
+
+def _links(request: Request) -> dict[str, str]:
+    """Where people see what a run of the worker made."""
+    ports = {"TUNELOOP_MLFLOW_UI_URL": request.ports.mlflow, "TUNELOOP_GATEWAY_URL": request.ports.gateway}
+    return {name: f"http://127.0.0.1:{port}" for name, port in ports.items() if port}
 
 
 def _gateway(request: Request, model_name: str, port: int) -> Service:

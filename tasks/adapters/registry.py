@@ -199,10 +199,11 @@ def _version_of(name: str, digest: Digest) -> Any | None:
 
 
 def _record(version: Any, *, new: bool) -> RegisteredModel:
-    name, number, url = version.name, int(version.version), Settings().mlflow
+    name, number, settings = version.name, int(version.version), Settings()
+    url = settings.mlflow if is_server(settings.mlflow) else settings.mlflow_ui_url
     named = release_history.aliases(release_history.champion(name), release_history.history(name))
     alias = next((str(alias) for alias, holder in named.items() if holder == number), "")
-    page = f"{url.rstrip('/')}/#/models/{name}/versions/{number}" if is_server(url) else ""
+    page = f"{url.rstrip('/')}/#/models/{name}/versions/{number}" if url else ""
     return RegisteredModel(
         name=name,
         version=number,

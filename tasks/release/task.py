@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import runtime, task
+from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.flow_runs import suspend_flow_run
@@ -69,7 +70,15 @@ def promoted(model: RegisteredModel, config: ReleaseConfig, actor: str, reason: 
     result = promote(model, config, actor, reason)
     if result.status == "promoted":
         announce("promoted", model.name, model.version, before.version if before else None, actor, reason)
+        _link(model)
     return result
+
+
+def _link(model: RegisteredModel) -> None:
+    """Show people where the model answers, if a gateway is known."""
+    if url := Settings().gateway_url:
+        key = model.name.lower().replace("_", "-").replace(".", "-")
+        create_link_artifact(key=f"served-{key}", link=f"{url}/health", link_text=f"{model.name} at {url}/v1")
 
 
 def decided_by_person(model: RegisteredModel, config: ReleaseConfig, form: Decision) -> Release:
