@@ -32,13 +32,18 @@ def run_flow_at(home: Path, module: str, name: str, *arguments: object) -> tuple
     os.environ.setdefault(
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL"
     )  # people see the stages; Prefect keeps all
-    for name, service in (("TUNELOOP_MLFLOW_UI_URL", "mlflow"), ("TUNELOOP_GATEWAY_URL", "gateway")):
-        running = running_service(home, service)
-        if running is not None and running.url:
-            os.environ.setdefault(name, running.url.removesuffix("/v1"))
+    _note_pages(home)
     with disk_full_is_ours(home), prefect_server(home) as endpoint:
         flow = getattr(importlib.import_module(module), name)
         return flow(*arguments, return_state=True).result(), endpoint
+
+
+def _note_pages(home: Path) -> None:
+    """Let this run link to the pages of the services that are running, as a run of the worker does."""
+    for variable, service in (("TUNELOOP_MLFLOW_UI_URL", "mlflow"), ("TUNELOOP_GATEWAY_URL", "gateway")):
+        running = running_service(home, service)
+        if running is not None and running.url:
+            os.environ.setdefault(variable, running.url.removesuffix("/v1"))
 
 
 def _terminated(_number: int, _frame: object) -> None:

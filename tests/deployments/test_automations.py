@@ -167,15 +167,22 @@ def _assert_artifacts(url: str) -> None:
     assert any("espresso" in text for text in found)
 
 
-def test_the_release_doors_report_to_prefect(prefect_home: tuple[Path, str], tiny_model: Path) -> None:
+def test_the_release_doors_report_to_prefect(
+    prefect_home: tuple[Path, str], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from flows.release import release
 
     _, url = prefect_home
     model = register(tiny_model, 7, compared_with=1)
     waiting = CONFIG.model_copy(update={"release": CONFIG.release.model_copy(update={"approval": "required"})})
     assert release(waiting, model.version).status == "waiting_for_approval"
+    monkeypatch.setenv("TUNELOOP_GATEWAY_URL", "http://127.0.0.1:8800")
     assert release(CONFIG, model.version).status == "promoted"
     assert release(CONFIG, model.version).status == "already_champion"
+    artifacts = httpx.post(f"{url}/artifacts/filter", json={}).json()
+    assert any("8800" in str(a["data"]) for a in artifacts if a["key"].startswith("served-"))
+    waits = {"filter": {"event": {"name": ["tuneloop.release.waiting"]}}}
+    assert httpx.post(f"{url}/events/filter", json=waits).json()["total"] >= 1
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         body = {"filter": {"event": {"name": ["tuneloop.release.promoted"]}}}

@@ -28,6 +28,8 @@ def test_all_four_services_listen_on_this_machine_only(home: Path) -> None:
     worker, gateway = made[2], made[3]
     assert worker.needs == ("prefect",)
     assert worker.environment["PREFECT_API_URL"] == "http://127.0.0.1:4201/api"
+    assert worker.environment["TUNELOOP_MLFLOW_UI_URL"] == "http://127.0.0.1:5001"
+    assert worker.environment["TUNELOOP_GATEWAY_URL"] == "http://127.0.0.1:8801"
     assert gateway.command[1:] == ("-m", "deployments.gateway", "--model", "desk", "--port", "8801")
     assert set(gateway.ready_states) == {"serving", "no_champion"}
 

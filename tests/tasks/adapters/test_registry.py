@@ -35,6 +35,14 @@ def test_a_version_holds_lineage_scores_curve_and_card(registry_home: Path, tiny
     assert "max_rows: null" in registry.text(NAME, 1, "config.yaml")
 
 
+def test_a_version_links_to_its_page_where_people_see_mlflow(
+    registry_home: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert register(tiny_model, 1).url == ""
+    monkeypatch.setenv("TUNELOOP_MLFLOW_UI_URL", "http://127.0.0.1:5000")
+    assert registry.versions(NAME)[0].url == f"http://127.0.0.1:5000/#/models/{NAME}/versions/1"
+
+
 def test_no_base_weights_and_no_pickles_are_stored(registry_home: Path, tiny_model: Path) -> None:
     register(tiny_model, 1)
     files = [p for p in (registry_home / "mlflow" / "artifacts").rglob("*") if p.is_file()]
