@@ -76,12 +76,13 @@ def card(name: Name, config: ConfigOption = None, as_json: AsJson = False) -> No
 @app.command()
 def promote(name: Name, version: Version, reason: Reason, config: ConfigOption = None, as_json: AsJson = False) -> None:
     """Make a version the champion; a running gateway notices by itself."""
-    _home(config)
+    home = _home(config)
     from tasks.adapters import release_history, releases
 
     releases.reconcile(name)
     before = release_history.champion(name)
     after = releases.promote(name, version, before.version if before else None, getpass.getuser(), reason)
+    _announce(home, "promoted", name, version, before.version if before else None, reason)
     _said(as_json, name, f"version {after.version} is champion", after)
 
 
@@ -98,11 +99,12 @@ def reject(name: Name, version: Version, reason: Reason, config: ConfigOption = 
 @app.command()
 def rollback(name: Name, reason: Reason, config: ConfigOption = None, as_json: AsJson = False) -> None:
     """Bring the previous champion back."""
-    _home(config)
+    home = _home(config)
     from tasks.adapters import releases
 
     releases.reconcile(name)
     after = releases.rollback(name, getpass.getuser(), reason)
+    _announce(home, "rolled-back", name, after.version, after.previous, reason)
     _said(as_json, name, f"version {after.version} is champion again", after)
 
 
@@ -117,6 +119,19 @@ def fetch(base: Annotated[str, typer.Argument(help="smollm2-135m, hf:owner/name@
         f"{model.name}: {model.parameters / 1e6:.0f}M parameters, digest {model.digest[:12]}, {model.path}",
         soft_wrap=True,
     )
+
+
+def _announce(home: Path, what: str, name: str, version: int, before: int | None, reason: str) -> None:
+    """Emit the event of this decision, if the Prefect server of this home is running."""
+    from deployments.services.state import running_service
+
+    if running_service(home, "prefect") is None:
+        return
+    from deployments.embedded import prefect_server
+    from tasks.release.task import announce
+
+    with prefect_server(home):
+        announce(what, name, version, before, getpass.getuser(), reason)
 
 
 def _said(as_json: bool, name: str, text: str, champion: Any) -> None:
