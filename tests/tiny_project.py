@@ -29,6 +29,21 @@ def make_rows(count: int, seed: int) -> list[dict[str, object]]:
     ]
 
 
+PERSONAL = ("jo.doe@example.com", "4111 1111 1111 1111", "+44 20 7946 0018", "ann.author@example.org")
+
+
+def personal_row() -> dict[str, object]:
+    """A row with personal data in its message and in its metadata."""
+    mail, card, phone, author = PERSONAL
+    return {
+        "messages": [
+            {"role": "user", "content": f"Please write to {mail} or call {phone} about the card {card} that I lost."},
+            {"role": "assistant", "content": ANSWER},
+        ],
+        "author": author,
+    }
+
+
 def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
@@ -40,7 +55,7 @@ def make_project(folder: Path, base: Path, *, name: str = "tiny", gate: str = ""
     as a user would have it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / "train.jsonl", make_rows(64, seed=1))
+    write_rows(folder / "train.jsonl", [*make_rows(63, seed=1), personal_row()])
     write_rows(folder / "test.jsonl", make_rows(40, seed=2))
     config = folder / "config.yaml"
     config.write_text(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.flows.commands import processes_of, run_json, start, tuneloop
-from tests.tiny_project import make_project, make_rows, write_rows
+from tests.tiny_project import PERSONAL, make_project, make_rows, personal_row, write_rows
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
@@ -45,6 +45,16 @@ def test_the_outcome_says_everything(finished: tuple[Path, dict[str, Any]]) -> N
     assert processes_of(config.parent) == []
 
 
+def test_personal_data_is_nowhere_in_what_was_written(finished: tuple[Path, dict[str, Any]]) -> None:
+    config, outcome = finished
+    assert outcome["rows"]["redacted"] == 1
+    files = [p for p in (config.parent / ".tuneloop").rglob("*") if p.is_file()]
+    kinds = {p.relative_to(config.parent / ".tuneloop").parts[0] for p in files}
+    assert {"store", "mlflow", "logs", "prefect", "runs", "state.db"} <= kinds
+    found = [(p.name, value) for p in files for value in PERSONAL if value.encode() in p.read_bytes()]
+    assert found == []
+
+
 def test_the_same_again_trains_nothing(finished: tuple[Path, dict[str, Any]]) -> None:
     config, first = finished
     again, _ = run_json(config)
@@ -60,7 +70,7 @@ def test_a_changed_row_makes_a_new_version_and_trains(finished: tuple[Path, dict
     data = config.parent / "train.jsonl"
     before = data.read_text(encoding="utf-8")
     try:
-        write_rows(data, [*make_rows(64, seed=1), *make_rows(1, seed=9)])
+        write_rows(data, [*make_rows(63, seed=1), personal_row(), *make_rows(1, seed=9)])
         outcome, _ = run_json(config)
     finally:
         data.write_text(before, encoding="utf-8")
