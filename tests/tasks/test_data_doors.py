@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from prefect import flow
-from prefect.testing.utilities import prefect_test_harness
 
+from deployments.embedded import prefect_server
 from tasks.contracts import BaseModelRef, DatasetVersion
 from tasks.ingest.config import DataConfig, SourceConfig
 from tasks.ingest.task import ingest
@@ -38,7 +38,7 @@ def test_doors_in_a_flow(home: Path, tmp_path: Path, tiny_model: Path, monkeypat
     (tmp_path / "x.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     base = BaseModelRef(name="tiny", path=str(tiny_model), digest="d", tokenizer_digest="t", parameters=1)
     data = DataConfig(sources=(SourceConfig(path="x.jsonl"),))
-    with prefect_test_harness():
+    with prefect_server(home):
         made = prepare(data, base)
         assert prepare(data, base) == made.model_copy(update={"new": False})
         assert flow(lambda: dataset_at(made.address), name="find")() == made.model_copy(update={"new": False})

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.testing.utilities import prefect_test_harness
 
+from deployments.embedded import prefect_server
 from tasks import progress
 from tasks.adapters.store import Store, write_atomically
 from tasks.contracts import BaseModelRef, DatasetVersion, EvalReport, GateDecision, Record, Row, TrainedModel
@@ -34,8 +34,8 @@ class Folder(Record):
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with prefect_server(tmp_path_factory.mktemp("prefect")):
         yield
 
 
