@@ -32,12 +32,6 @@ def champion(model_name: str, adapter_digest: str = "") -> ServedModel | None:
     return registry.served(model_name, "champion")
 
 
-@task(name="registered", task_run_name="look for adapter in {model_name}", cache_policy=NO_CACHE)
-def registered(model_name: str, adapter_digest: str) -> RegisteredModel | None:
-    """The version that holds this adapter, or None."""
-    return registry.registered(model_name, adapter_digest)
-
-
 @task(name="registered version", task_run_name="{model_name} version {version}", cache_policy=NO_CACHE)
 def registered_version(model_name: str, version: int) -> RegisteredModel:
     """A version by its number.

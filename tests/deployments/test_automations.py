@@ -240,7 +240,7 @@ def test_registering_through_the_doors_keeps_the_first_comparison(
     def registering() -> None:
         model = doors.register(NAME, *told)
         assert (model.new, model.alias) == (True, "challenger")
-        assert doors.registered(NAME, evidence.trained.adapter_digest) == model.model_copy(update={"new": False})
+        assert registry.registered(NAME, evidence.trained.adapter_digest) == model.model_copy(update={"new": False})
         assert doors.registered_version(NAME, model.version).adapter_digest == model.adapter_digest
         releases.promote(NAME, model.version, serving.version, "a test", "needed")
         compared = doors.champion(NAME, evidence.trained.adapter_digest)
