@@ -14,6 +14,7 @@ from typing import Any
 
 from deployments.embedded import PrefectEndpoint, prefect_server
 from deployments.services.state import running_service
+from tasks import progress
 from tasks.errors import EnvironmentUnusable, TuneloopError
 
 
@@ -28,12 +29,11 @@ def run_flow(home: Path, module: str, name: str, *arguments: object) -> Any:
 
 def run_flow_at(home: Path, module: str, name: str, *arguments: object) -> tuple[Any, PrefectEndpoint]:
     """As `run_flow`, with the server that recorded it."""
-    signal.signal(signal.SIGTERM, _terminated)
     os.environ.setdefault(
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL"
     )  # people see the stages; Prefect keeps all
     _note_pages(home)
-    with disk_full_is_ours(home), prefect_server(home) as endpoint:
+    with interruptible(), disk_full_is_ours(home), prefect_server(home) as endpoint:
         flow = getattr(importlib.import_module(module), name)
         return flow(*arguments, return_state=True).result(), endpoint
 
@@ -46,7 +46,21 @@ def _note_pages(home: Path) -> None:
             os.environ.setdefault(variable, running.url.removesuffix("/v1"))
 
 
-def _terminated(_number: int, _frame: object) -> None:
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM end the run, also where a library swallows the exception they raise."""
+    progress.clear_interrupt()
+    before = {number: signal.signal(number, _end_run) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        progress.clear_interrupt()
+
+
+def _end_run(_number: int, _frame: object) -> None:
+    progress.interrupt()
     raise KeyboardInterrupt
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -27,6 +28,27 @@ class Progress(Record):
 
 Listener = Callable[[Progress], None]
 _listeners: list[Listener] = []
+_interrupted = threading.Event()
+
+
+def interrupt() -> None:
+    """Remember that somebody asked this run to end.
+
+    A KeyboardInterrupt that Python raises inside a finalizer or a callback of a library is swallowed there; so it is
+    noted as well, and raised again at the next place where a run can stop.
+    """
+    _interrupted.set()
+
+
+def clear_interrupt() -> None:
+    """Forget it, before a run starts and after it has ended."""
+    _interrupted.clear()
+
+
+def stop_if_interrupted() -> None:
+    """Raise KeyboardInterrupt if somebody asked this run to end."""
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def publish(progress: Progress) -> None:
@@ -48,6 +70,7 @@ def listening(listener: Listener) -> Iterator[None]:
 @contextlib.contextmanager
 def stage(name: str) -> Iterator[None]:
     """Publish start and end of a stage, with its wall seconds."""
+    stop_if_interrupted()
     began = time.monotonic()
     publish(Progress(stage=name, state="started"))
     state: Literal["finished", "failed"] = "failed"

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from tasks import progress
 from tasks.adapters.threads import thread_environment
 
 EVENT_PREFIX = "@tuneloop "
@@ -73,6 +74,7 @@ def _pump(process: subprocess.Popen[str], write: Callable[[str], int], on_event:
             on_event(json.loads(line[len(EVENT_PREFIX) :]))
         else:
             write(line)
+        progress.stop_if_interrupted()
 
 
 def emit(event: Event) -> None:
