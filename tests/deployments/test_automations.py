@@ -86,6 +86,13 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory, empty_databases: Path
             process.wait(timeout=30)
 
 
+@pytest.fixture(scope="module")
+def served(prefect_home: tuple[Path, str], tiny_model: Path) -> str:
+    """The API's address, of a home in which version 1 serves."""
+    champion(tiny_model, 1, train=texts(BIKES, 120, 1), test=texts(BIKES, 40, 2))
+    return prefect_home[1]
+
+
 def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
@@ -124,13 +131,10 @@ def retrain_runs(url: str) -> list[dict[str, Any]]:
     return list(httpx.post(f"{url}/flow_runs/filter", json=body).json())
 
 
-def test_drift_starts_a_retraining_and_ordinary_requests_start_nothing(
-    prefect_home: tuple[Path, str], tiny_model: Path
-) -> None:
+def test_drift_starts_a_retraining_and_ordinary_requests_start_nothing(served: str) -> None:
     from flows.check_drift import check_drift
 
-    _, url = prefect_home
-    champion(tiny_model, 1, train=texts(BIKES, 120, 1), test=texts(BIKES, 40, 2))
+    url = served
     with pytest.raises(EnvironmentUnusable, match="not registered"):
         apply_automations("retrain/nowhere")
     deployed(retrain)
@@ -167,12 +171,10 @@ def _assert_artifacts(url: str) -> None:
     assert any("espresso" in text for text in found)
 
 
-def test_the_release_doors_report_to_prefect(
-    prefect_home: tuple[Path, str], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_release_doors_report_to_prefect(served: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.release import release
 
-    _, url = prefect_home
+    url = served
     model = register(tiny_model, 7, compared_with=1)
     waiting = CONFIG.model_copy(update={"release": CONFIG.release.model_copy(update={"approval": "required"})})
     assert release(waiting, model.version).status == "waiting_for_approval"
@@ -195,12 +197,10 @@ def test_the_release_doors_report_to_prefect(
     assert [event["payload"]["version"] for event in asked] == [model.version]
 
 
-def test_a_release_deployment_suspends_for_the_form_and_carries_out_the_decision(
-    prefect_home: tuple[Path, str], tiny_model: Path
-) -> None:
+def test_a_release_deployment_suspends_for_the_form_and_carries_out_the_decision(served: str, tiny_model: Path) -> None:
     from flows.release import release
 
-    _, url = prefect_home
+    url = served
     model = register(tiny_model, 8)
     before = release_history.champion(NAME)
     required = CONFIG.model_copy(update={"release": CONFIG.release.model_copy(update={"approval": "required"})})
@@ -225,12 +225,10 @@ def _executed(url: str, run: str) -> str:
     return str(httpx.get(f"{url}/flow_runs/{run}").json()["state"]["name"])
 
 
-def test_registering_through_the_doors_keeps_the_first_comparison(
-    prefect_home: tuple[Path, str], tiny_model: Path
-) -> None:
+def test_registering_through_the_doors_keeps_the_first_comparison(served: str, tiny_model: Path) -> None:
     from tasks.register import task as doors
 
-    _, url = prefect_home
+    url = served
     serving = release_history.champion(NAME)
     assert serving is not None
     evidence = make_evidence(tiny_model, 9)
