@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from deployments.commands import config, data, doctor, init, models, run, services
+from deployments.commands import audit, config, data, doctor, init, models, run, services
 from deployments.commands.console import err, error_json, print_error, print_json
 from tasks.errors import TuneloopError
 
@@ -21,6 +21,7 @@ app = typer.Typer(
 for module in (init, run, doctor, services):
     module.add_to(app)
 app.add_typer(data.app, name="data")
+app.add_typer(audit.app, name="audit")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 import os
 import re
 import statistics
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.contracts import Record, Row
+from tasks.contracts import Record
 from tasks.errors import DataRefused
-from tasks.ingest.config import PrivacyConfig, SourceConfig
-from tasks.ingest.rows import load, rows_of
-from tasks.ingest.sources import find_files
-from tasks.privacy.redact import Redactor
+from tasks.ingest.config import SourceConfig
+from tasks.ingest.documents import SourceReport
+from tasks.ingest.look import look_into
 
 _HELD_OUT = re.compile(r"(^|[^a-z])(test|heldout|held_out|holdout|valid|validation|eval|dev)([^a-z]|$)", re.IGNORECASE)
 _CHARACTERS_PER_TOKEN = 4.0
@@ -85,31 +85,34 @@ def look_at(files: Sequence[Path], folder: Path) -> Look:
     sources = [
         SourceConfig(path=str(f.absolute()), split="test" if _HELD_OUT.search(f.stem) else "auto") for f in files
     ]
-    loaded, _ = load(find_files(sources, folder).files)
-    privacy = PrivacyConfig()
-    rows, reports = rows_of(loaded, Redactor(privacy.entities, privacy.phone_regions), lambda _done, _total: None)
-    usable = [r for r in rows if r.outcome == "kept"]
-    if not usable:
+    looks: list[SourceLook] = []
+    lengths: list[int] = []
+    test = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        for source, address, reports, rows in look_into(sources, folder, Path(scratch)):
+            looks += [_source_look(r, os.path.relpath(address, folder), source) for r in reports]
+            usable = [sum(len(m.content) for m in row.messages) for row in rows if row.outcome == "kept"]
+            lengths += usable
+            test += len(usable) if source.split == "test" else 0
+    if not lengths:
         raise DataRefused("no row is usable", where=", ".join(map(str, files)), remedy="see the reasons above")
-    splits = {file.digest: file.file for file in loaded}
-    looks = tuple(
-        SourceLook(
-            path=os.path.relpath(splits[r.digest].path, folder), shape=r.shape, why=r.why, rows=r.rows, usable=r.kept,
-            held_out=splits[r.digest].config.split == "test",
-        )
-        for r in reports
+    return _measured(tuple(looks), lengths, test)
+
+
+def _source_look(report: SourceReport, path: str, source: SourceConfig) -> SourceLook:
+    return SourceLook(
+        path=path, shape=report.shape, why=report.why, rows=report.rows, usable=report.kept,
+        held_out=source.split == "test",
     )  # fmt: skip
-    return _measured(looks, usable)
 
 
-def _measured(looks: tuple[SourceLook, ...], usable: Sequence[Row]) -> Look:
-    lengths = [sum(len(m.content) for m in row.messages) for row in usable]
-    test = sum(row.declared_split == "test" for row in usable)
-    test = test or max(1, round(0.2 * len(usable)))
+def _measured(looks: tuple[SourceLook, ...], lengths: Sequence[int], test: int) -> Look:
+    """Sizes from the lengths of the usable rows, in characters."""
+    test = test or max(1, round(0.2 * len(lengths)))
     tokens = statistics.fmean(lengths) / _CHARACTERS_PER_TOKEN + _TEMPLATE_TOKENS
     return Look(
         sources=looks,
-        train_rows=len(usable) - test,
+        train_rows=len(lengths) - test,
         test_rows=test,
         tokens_per_row=tokens,
         longest_characters=max(lengths),

@@ -20,23 +20,40 @@ class Record(BaseModel):
 # --- rows -----------------------------------------------------------------------------------------------------
 
 
+class ToolCall(Record):
+    """One call that an assistant turn makes."""
+
+    id: str = ""
+    name: str
+    arguments: str = Field(description="JSON object as text, in the writing of the source.")
+
+
 class Message(Record):
     """One turn of a conversation in the chat form every row is brought to."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = Field("", description="In a turn of a tool: the call it answers.")
+    name: str = Field("", description="In a turn of a tool: which tool speaks.")
 
 
 class RowOrigin(Record):
-    """Where a row's bytes are. `row_id` is derived from `source_digest` and `record_index` only."""
+    """Where a row's bytes are. `row_id` is derived from `source_digest` and `record_index` only.
 
-    source_uri: str = Field(description="Path or URI of the source as the user named it.")
-    source_digest: Digest = Field(description="SHA-256 of the whole source file.")
+    A member of an archive is a source of its own: `source_digest`, offset and line are those of its unpacked bytes.
+    """
+
+    source_uri: str = Field(description="Path or URI of the source as the user named it, without credentials.")
+    source_digest: Digest = Field(description="SHA-256 of the whole source file, unpacked.")
+    member: str = Field("", description="Path inside archives, outermost first, parted by `!/`; empty for plain files.")
+    container_digest: Digest = Field("", description="SHA-256 of the file as it lies at the source, where it is packed.")
     record_index: int = Field(
         ge=0, description="Zero-based index of the record in its source (line, element, section)."
     )
     byte_offset: int = Field(ge=0, description="Where the record starts in the source, in bytes; 0 for whole files.")
-    line: int = Field(ge=1, description="One-based line where the record starts.")
+    byte_length: int = Field(0, ge=0, description="Bytes of the record; 0 where it has no bytes of its own (Parquet).")
+    line: int = Field(ge=1, description="One-based line where the record starts; 1 in files without lines.")
 
 
 class Row(Record):
@@ -51,8 +68,16 @@ class Row(Record):
     raw_excerpt: str = Field("", description="First 500 characters, redacted, of a record that could not be read.")
     shape: str = Field("", description="Detected row shape, e.g. chat, prompt_completion.")
     declared_split: Split | None = Field(None, description="The split its source was given for, if any.")
+    rejected: str = Field("", description="Preference pairs: the answer that was not chosen; the chosen one is the last turn.")
+    tools: str = Field("", description="Definitions of the tools the conversation could call: JSON list as text.")
     metadata: dict[str, str] = Field(default_factory=dict, description="agent, conversation_id, timestamp, rating, ...")
+    subjects: tuple[str, ...] = Field(
+        (), description="Keyed hashes of the personal identifiers that were found before redaction; erasure finds them."
+    )
+    quality: int | None = Field(None, ge=0, le=100, description="Quality score, see docs/data.md; None before validation.")
+    repair: str = Field("", description="Quarantined rows: the proposed repair, in words.")
     redactions: dict[str, int] = Field(default_factory=dict, description="Entity → how many were replaced.")
+    reported: dict[str, int] = Field(default_factory=dict, description="Entity → how many were found and left, as told.")
     steps: tuple[str, ...] = Field((), description="Transformations applied, in order.")
     outcome: Outcome = "kept"
     reason: str = Field("", description="Why it was merged or quarantined: code and plain words.")
@@ -81,7 +106,7 @@ class RowCounts(Record):
 
 
 class Rows(Record):
-    """Reference to all rows after a data stage (one JSONL file of `Row`, in source order)."""
+    """Reference to all rows after a data stage: shards of JSONL, listed in canonical order by `output.json`."""
 
     uri: str
     digest: Digest

@@ -30,9 +30,17 @@ class TuneloopError(Exception):
         parts += [f"  {name}: {text}" for name, text in self.details() if text]
         return "\n".join(parts)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors travel from worker processes, which keyword arguments alone would not survive."""
+        return _rebuilt, (type(self), self.what, self.where, self.why, self.remedy)
+
     def details(self) -> tuple[tuple[str, str], ...]:
         """The parts below the headline, in reading order."""
         return (("where", self.where), ("why", self.why), ("next", self.remedy))
+
+
+def _rebuilt(kind: type[TuneloopError], what: str, where: str, why: str, remedy: str) -> TuneloopError:
+    return kind(what, where=where, why=why, remedy=remedy)
 
 
 class UsageError(TuneloopError):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -27,6 +28,20 @@ class Settings(BaseSettings):
     prefect_port: int = Field(4200, description="Preferred port of the Prefect server that `up` starts.")
     mlflow_port: int = Field(5000, description="Preferred port of the MLflow server that `up` starts.")
     gateway_port: int = Field(8800, description="Preferred port of the gateway that `up` starts.")
+
+    engine: Literal["local", "ray"] = Field("local", description="Where the data stages work on their shards.")
+    workers: int = Field(0, ge=0, description="Local worker processes of the data stages; 0: one for each core.")
+    ray_address: str = Field("auto", description="Address of the Ray cluster; `local` starts one on this machine.")
+
+    actor: str = Field("", description="Who acts, for the audit log; empty: the login name.")
+    vault_days: int = Field(0, ge=0, description="Days that originals stay in the encrypted vault; 0: no vault.")
+    vault_key: SecretStr = Field(
+        SecretStr(""), description="Key of the vault, 64 hex digits; empty: HOME/keys/vault.key, made on first use."
+    )
+
+    pseudonym_key: SecretStr = Field(
+        SecretStr(""), description="Secret for pseudonyms and subject hashes; empty: HOME/keys/pseudonym.key, made once."
+    )
 
     mlflow_ui_url: str = Field("", description="Where people see MLflow, for links; set by `up` for its runs.")
     gateway_url: str = Field("", description="Where the gateway answers, for links; set by `up` for its runs.")
@@ -47,6 +62,10 @@ class Settings(BaseSettings):
     @property
     def mlflow(self) -> str:
         return self.mlflow_url or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def worker_count(self) -> int:
+        return self.workers or len(os.sched_getaffinity(0))
 
     @property
     def models(self) -> Path:

@@ -1,46 +1,78 @@
-"""`tuneloop data`: dataset versions."""
+"""`tuneloop data`: dataset versions. The commands lie in the modules `data_*` beside this one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markdown import Markdown
 from rich.table import Table
 
+from deployments.commands import data_diff, data_mix, data_rows, data_trace, erase, quarantine
 from deployments.commands.config import AsJson, ConfigPath, Overrides
 from deployments.commands.console import out, print_json
+from deployments.commands.data_home import Address, open_store
 from deployments.commands.models import ConfigOption
-from deployments.config_file import load_config
+from deployments.config_file import LoadedConfig, load_config
 from deployments.environment import prepare_home, use_home
-from tasks.errors import DataRefused
+from tasks.config import RunConfig
+from tasks.errors import DataRefused, UsageError
+from tasks.ingest.config import SourceConfig
 
-app = typer.Typer(help="Dataset versions: prepare, look, compare, verify, bring back, export.", no_args_is_help=True)
-Address = Annotated[str, typer.Argument(help="ds://project/name@1.2.0; without a number, the newest.")]
-
-
-def _store(config: Path | None) -> Any:
+if TYPE_CHECKING:
     from tasks.adapters.store import Store
 
-    prepare_home(use_home(config))
-    return Store.open()
+app = typer.Typer(
+    help="Dataset versions: make, look, compare, trace, verify, mix, bring back, export.", no_args_is_help=True
+)
 
 
 @app.command()
 def prepare(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Raw files to a dataset version, without training."""
+    _prepare(load_config(config, overrides or ()), as_json)
+
+
+@app.command()
+def append(
+    config: ConfigPath,
+    files: Annotated[list[Path], typer.Argument(help="Files to read in addition to the configured sources.")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """A version with the rows of more files: the configured sources and these, under the same rules.
+
+    What was held out stays held out, what was read before is not read again. The configuration is not changed: name
+    the files in data.sources to keep them in later versions.
+    """
+    loaded = load_config(config, overrides or ())
+    missing = [str(path) for path in files if not path.exists()]
+    if missing:
+        raise UsageError("the file to append does not exist", where=", ".join(missing), remedy="correct the path")
+    _prepare(loaded._replace(config=_with_files(loaded.config, files)), as_json)
+
+
+def _with_files(config: RunConfig, files: Sequence[Path]) -> RunConfig:
+    """The configuration with more sources; a file that it names already is read as it says."""
+    known = {source.path for source in config.data.sources}
+    new = [path for path in dict.fromkeys(str(file.absolute()) for file in files) if path not in known]
+    sources = (*config.data.sources, *(SourceConfig(path=path) for path in new))
+    return config.model_copy(update={"data": config.data.model_copy(update={"sources": sources})})
+
+
+def _prepare(loaded: LoadedConfig, as_json: bool) -> None:
     from deployments.in_process import run_flow
     from deployments.terminal import LiveRun
 
-    loaded = load_config(config, overrides or ())
     home = use_home(loaded.path)
     prepare_home(home)
     with LiveRun():
-        from_flow = run_flow(home, "flows.prepare_data", "prepare_data", loaded.config)
-    if isinstance(from_flow, DataRefused):
-        raise from_flow
-    _show(from_flow.address, _store(config), as_json)
+        made = run_flow(home, "flows.prepare_data", "prepare_data", loaded.config)
+    if isinstance(made, DataRefused):
+        raise made
+    _show(made.address, open_store(loaded.path), as_json)
 
 
 @app.command("list")
@@ -50,15 +82,16 @@ def list_versions(
     as_json: AsJson = False,
 ) -> None:
     """All dataset versions of a home."""
-    _store(config)
+    open_store(config)
     from tasks.version.catalog import list_versions as entries
 
-    found = [e.model_dump(mode="json") for e in entries(project)]
+    found = entries(project)
     if as_json:
-        print_json({"status": "done", "exit_code": 0, "versions": found})
+        versions = [{"address": e.address, "version": e.version, **e.model_dump(mode="json")} for e in found]
+        print_json({"status": "done", "exit_code": 0, "versions": versions})
         return
     table = Table("address", "digest", "created", header_style="bold")
-    for e in entries(project):
+    for e in found:
         table.add_row(e.address, e.digest[:12], f"{e.created_at:%Y-%m-%d %H:%M}")
     out.print(table)
 
@@ -66,74 +99,53 @@ def list_versions(
 @app.command()
 def show(address: Address, config: ConfigOption = None, as_json: AsJson = False) -> None:
     """A version's card."""
-    _show(address, _store(config), as_json)
+    _show(address, open_store(config), as_json)
 
 
-def _show(address: str, store: Any, as_json: bool) -> None:
+def _show(address: str, store: Store, as_json: bool) -> None:
+    from tasks.version.card import IMAGE
     from tasks.version.catalog import show as look
 
     version, card = look(address, store)
+    image = store.path(version.uri) / IMAGE
     if as_json:
-        print_json({"status": "done", "exit_code": 0, **version.model_dump(mode="json"), "card": card})
+        print_json(
+            {"status": "done", "exit_code": 0, **version.model_dump(mode="json"), "card": card, "image": str(image)}
+        )
     else:
         out.print(Markdown(card))
-
-
-@app.command()
-def diff(old: Address, new: Address, config: ConfigOption = None, as_json: AsJson = False) -> None:
-    """Rows that were added, removed or moved between two versions."""
-    from tasks.version.catalog import diff as compare
-
-    difference = compare(old, new, _store(config))
-    if as_json:
-        print_json({"status": "done", "exit_code": 0, **difference.model_dump(mode="json")})
-        return
-    out.print(
-        f"{difference.old} → {difference.new}: {len(difference.added)} added, {len(difference.removed)} removed, "
-        f"{len(difference.moved)} moved" + (", policy changed" if difference.policy_changed else "")
-    )
-    for mark, ids in (("+", difference.added), ("-", difference.removed), ("~", difference.moved)):
-        for row_id in ids:
-            out.print(f"{mark} {row_id}", markup=False)
+        out.print(f"{version.address}, image of the card: {image}", soft_wrap=True)
 
 
 @app.command()
 def verify(address: Address, config: ConfigOption = None, as_json: AsJson = False) -> None:
-    """Recompute every digest of a version."""
-    from tasks.version.catalog import verify as check
+    """Recompute every digest and number of a version."""
+    from tasks.version.verify import verify as check
 
-    faults = check(address, _store(config))
+    faults = check(address, open_store(config))
     if as_json:
-        print_json({"status": "failed" if faults else "done", "exit_code": 20 if faults else 0, "faults": faults})
-    else:
-        out.print("\n".join(faults) if faults else f"{address}: every file and row is what the manifest says")
+        found = [fault.model_dump() for fault in faults]
+        print_json({"status": "failed" if faults else "done", "exit_code": 20 if faults else 0, "faults": found})
+    elif not faults:
+        out.print(f"{address}: every file and row is what the manifest says")
+    for fault in () if as_json else faults:
+        out.print(f"{fault.file}: {fault.what}", markup=False)
     raise typer.Exit(20 if faults else 0)
 
 
 @app.command()
 def rollback(address: Address, config: ConfigOption = None, as_json: AsJson = False) -> None:
     """Make an old version the newest one again, under a new number."""
+    store = open_store(config)
     from tasks.version.catalog import rollback as bring_back
 
-    version = bring_back(address, _store(config))
+    version = bring_back(address, store)
     if as_json:
         print_json({"status": "done", "exit_code": 0, **version.model_dump(mode="json")})
     else:
         out.print(f"{version.address} holds the rows of {address}")
 
 
-@app.command()
-def export(
-    address: Address,
-    target: Annotated[Path, typer.Argument(help="Folder to write chat JSONL files to.")],
-    config: ConfigOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write a version's training and test rows as chat JSONL."""
-    from tasks.version.catalog import export as write
-
-    files = [str(p) for p in write(address, target, _store(config))]
-    if as_json:
-        print_json({"status": "done", "exit_code": 0, "files": files})
-    else:
-        out.print("\n".join(files))
+for module in (data_diff, data_rows, data_trace, data_mix, erase):
+    module.add_to(app)
+app.add_typer(quarantine.app, name="quarantine")

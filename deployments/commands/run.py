@@ -46,10 +46,10 @@ def run(
 def check_sources(config: RunConfig) -> None:
     """Refuse what can be refused before any server starts: files that are not there, a name that is no base model."""
     from tasks.adapters.base_models import check_name
-    from tasks.ingest.sources import find_files
+    from tasks.ingest.look import check_files
 
     check_name(config.model.base)
-    find_files(config.data.sources, Path.cwd())
+    check_files(config.data.sources, Path.cwd())
 
 
 def _run_here(loaded: LoadedConfig, home: Path, reason: str, as_json: bool) -> int:

@@ -7,7 +7,8 @@ be measured on rows the model has seen.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import sqlalchemy as sa
 from pydantic import Field
@@ -16,6 +17,7 @@ from tasks.adapters.state import dataset_versions, engine, holdout
 from tasks.contracts import Digest, Record
 
 _BATCH = 500
+_STREAMED = 10_000
 FIRST = (1, 0, 0)
 
 
@@ -47,16 +49,27 @@ class VersionEntry(Record):
 
 
 def held_out(project: str, entities: Iterable[str]) -> set[str]:
-    """Those of the entities that any earlier version of the project held out."""
-    asked = sorted(set(entities))
-    found: set[str] = set()
+    """Those of the entities that any earlier version of the project held out; they are read as they are needed."""
     with engine().connect() as connection:
-        for start in range(0, len(asked), _BATCH):
-            query = sa.select(holdout.c.entity).where(
-                holdout.c.project == project, holdout.c.entity.in_(asked[start : start + _BATCH])
-            )
-            found |= set(connection.scalars(query))
-    return found
+        return {e for batch in _batches(entities) for e in _known(connection, project, batch)}
+
+
+def all_held_out(project: str) -> Iterator[str]:
+    """Every entity that any version of the project held out, one by one."""
+    query = sa.select(holdout.c.entity).where(holdout.c.project == project)
+    with engine().connect().execution_options(yield_per=_STREAMED) as connection:
+        yield from connection.scalars(query)
+
+
+def _known(connection: sa.Connection, project: str, entities: Iterable[str]) -> set[str]:
+    asked = sa.select(holdout.c.entity).where(holdout.c.project == project, holdout.c.entity.in_(list(entities)))
+    return set(connection.scalars(asked))
+
+
+def _batches(entities: Iterable[str]) -> Iterator[set[str]]:
+    left = iter(entities)
+    while batch := set(islice(left, _BATCH)):
+        yield batch
 
 
 def entries(project: str | None = None, name: str | None = None) -> list[VersionEntry]:
@@ -118,12 +131,12 @@ def record_version(
             uri=uri,
             created_at=datetime.datetime.now(datetime.UTC),
         )
-    wanted = set(entities)
-    missing = sorted(wanted - held_out(project, wanted))
     with engine().begin() as connection:
         if new:
             connection.execute(sa.insert(dataset_versions), entry.model_dump())
-        if missing:
+        for batch in _batches(entities):
+            missing = sorted(batch - _known(connection, project, batch))
             lines = [{"project": project, "entity": e, "version": entry.address} for e in missing]
-            connection.execute(sa.insert(holdout), lines)
+            if lines:
+                connection.execute(sa.insert(holdout), lines)
     return entry, new

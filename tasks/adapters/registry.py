@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -22,6 +22,7 @@ from tasks.errors import EnvironmentUnusable, ModelUnavailable, UsageError
 from tasks.settings import Settings
 
 FILES_TAG = "adapter_files_digest"
+RETRAIN_TAG = "tuneloop.retrain"
 ALIASES = ("champion", "challenger", "previous")
 Alias = Literal["champion", "challenger", "previous", ""]
 
@@ -79,6 +80,28 @@ def versions(name: str) -> tuple[RegisteredModel, ...]:
 def tags(name: str, version: int) -> dict[str, str]:
     """Lineage of a version: dataset, base, digests."""
     return dict(_version(name, version).tags)
+
+
+def trained_on(dataset_digests: Collection[Digest]) -> tuple[RegisteredModel, ...]:
+    """Every version of any model that was trained on one of these datasets."""
+    with registry_errors():
+        found = [v for d in sorted(set(dataset_digests)) for v in _tagged("dataset_digest", d)]
+    return tuple(_record(version, new=False) for version in found)
+
+
+def mark_for_retraining(name: str, version: int, why: str) -> None:
+    """Tag a version: it was trained on data that is not there any more. It goes on serving until a new one does."""
+    with registry_errors():
+        client().set_model_version_tag(name, str(version), RETRAIN_TAG, why)
+    said(f"version {version} of {name} marked for retraining")
+
+
+def _tagged(tag: str, value: str) -> Iterator[Any]:
+    token: str | None = ""
+    while token is not None:
+        page = client().search_model_versions(f"tag.{tag} = '{value}'", page_token=token)
+        yield from page
+        token = page.token or None
 
 
 def text(name: str, version: int, artifact: str) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from pydantic import Field
 
 from tasks.adapters import state
 from tasks.adapters.claim import claim
+from tasks.adapters.state import batches
 from tasks.adapters.store import write_atomically
 from tasks.contracts import Message, Record
 from tasks.settings import Settings
@@ -56,6 +57,31 @@ def recent(model: str, hours: float) -> tuple[LoggedRequest, ...]:
     with state.engine().connect() as connection:
         rows: Sequence[sa.RowMapping] = connection.execute(chosen).mappings().all()
     return tuple(_request(row) for row in rows)
+
+
+def of_users(hashes: Collection[str]) -> tuple[str, ...]:
+    """Ids of the requests of these users, given by the keyed hashes of their tags."""
+    table = state.requests
+    wanted = sa.select(table.c.id).where(table.c.user.in_(sorted(set(hashes) - {""}))).order_by(table.c.id)
+    with state.engine().connect() as connection:
+        return tuple(connection.scalars(wanted))
+
+
+def known(ids: Collection[str]) -> tuple[str, ...]:
+    """Those of the ids that are in the log."""
+    table = state.requests
+    with state.engine().connect() as connection:
+        found = {
+            i for part in batches(ids) for i in connection.scalars(sa.select(table.c.id).where(table.c.id.in_(part)))
+        }
+    return tuple(sorted(found))
+
+
+def delete(ids: Collection[str]) -> int:
+    """Delete requests with prompt and answer; how many were there."""
+    table = state.requests
+    with state.engine().begin() as connection:
+        return sum(connection.execute(sa.delete(table).where(table.c.id.in_(part))).rowcount for part in batches(ids))
 
 
 def _request(row: sa.RowMapping) -> LoggedRequest:

@@ -6,6 +6,7 @@ Tables only; the modules beside this one (`ledger`, `releases`, `request_log`, `
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -14,9 +15,11 @@ from alembic.config import Config
 from sqlalchemy import event
 
 from tasks.adapters.claim import claim
+from tasks.errors import EnvironmentUnusable
 from tasks.settings import Settings
 
 metadata = sa.MetaData()
+_BATCH = 500
 
 holdout = sa.Table(
     "holdout",
@@ -81,6 +84,97 @@ api_keys = sa.Table(
     sa.Column("label", sa.String, nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
 )
+audit_log = sa.Table(
+    "audit_log",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("object", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("details", sa.Text, nullable=False, comment="Canonical JSON."),
+    sa.Column("previous_digest", sa.String, nullable=False),
+    sa.Column("digest", sa.String, nullable=False, comment="Over all other columns."),
+)
+vault_items = sa.Table(
+    "vault_items",
+    metadata,
+    sa.Column("row_id", sa.String, primary_key=True),
+    sa.Column("item", sa.String, nullable=False, unique=True, comment="Name of the encrypted file."),
+    sa.Column("wrapped_key", sa.String, nullable=False, comment="The file's key, encrypted with the vault's key."),
+    sa.Column("key_fingerprint", sa.String, nullable=False, comment="Of the vault's key."),
+    sa.Column("kept_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False, index=True),
+)
+vault_subjects = sa.Table(
+    "vault_subjects",
+    metadata,
+    sa.Column("subject", sa.String, primary_key=True, comment="Keyed hash of an identifier."),
+    sa.Column("row_id", sa.String, primary_key=True),
+)
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True, comment="Number of the certificate."),
+    sa.Column("marks", sa.Text, nullable=False, comment="JSON list of hashes of the keyed hashes."),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+    sa.Column("plan", sa.Text, nullable=False, comment="JSON: what was found before anything was deleted."),
+    sa.Column("done", sa.Text, nullable=False, comment="JSON: what was done so far."),
+)
+
+data_sources = sa.Table(
+    "data_sources",
+    metadata,
+    sa.Column("source", sa.String, primary_key=True, comment="Digest of what the source is; no credentials."),
+    sa.Column("shown", sa.String, nullable=False, comment="Address as people are told it."),
+    sa.Column("salt", sa.LargeBinary, nullable=False, comment="Key of the hashes of its records."),
+)
+source_documents = sa.Table(
+    "source_documents",
+    metadata,
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("address", sa.String, primary_key=True),
+    sa.Column("token", sa.String, nullable=False, comment="Version at the source; empty: read it again."),
+    sa.Column("digest", sa.String, nullable=False, comment="SHA-256 of the bytes."),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("present", sa.Boolean, nullable=False, comment="False once it was removed at the source."),
+    sa.Column("first_seen", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("last_seen", sa.DateTime(timezone=True), nullable=False),
+)
+source_changes = sa.Table(
+    "source_changes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("source", sa.String, nullable=False, index=True),
+    sa.Column("address", sa.String, nullable=False),
+    sa.Column("change", sa.String, nullable=False, comment="added, changed, removed"),
+    sa.Column("digest", sa.String, nullable=False, comment="Of the new content; empty for removed ones."),
+    sa.Column("previous", sa.String, nullable=False, comment="Digest before; empty for added ones."),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+)
+source_records = sa.Table(
+    "source_records",
+    metadata,
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("key", sa.LargeBinary(16), primary_key=True, comment="Keyed hash of the record's key."),
+    sa.Column("digest", sa.LargeBinary(16), nullable=False, comment="Keyed hash of the record."),
+)
+row_decisions = sa.Table(
+    "row_decisions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("row_id", sa.String, nullable=False, index=True),
+    sa.Column("action", sa.String, nullable=False, comment="accept, repair, withdraw"),
+    sa.Column("rule", sa.String, nullable=False, comment="Code of the rule that an accepted row need not keep."),
+    sa.Column("messages", sa.Text, nullable=False, comment="Repaired row: JSON list, personal data replaced."),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+)
 
 
 def engine() -> sa.Engine:
@@ -105,7 +199,32 @@ def _sqlite_pragmas(connection: object, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, not only forgotten
     cursor.close()
+
+
+def batches(values: Iterable[str]) -> Iterator[list[str]]:
+    """Distinct values in order, so many at a time as one statement may name."""
+    ordered = sorted(set(values))
+    for start in range(0, len(ordered), _BATCH):
+        yield ordered[start : start + _BATCH]
+
+
+def scrub() -> None:
+    """Have the database give up what was deleted: no free page, dead row or write-ahead file holds it afterwards.
+
+    Raises:
+        EnvironmentUnusable: another process has been reading the database for a long time.
+    """
+    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM")
+        if connection.dialect.name == "sqlite":
+            busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+            if busy:
+                raise EnvironmentUnusable("what was deleted still lies in the state database's write-ahead file",
+                                          where=f"{connection.engine.url.database}-wal",
+                                          why="another process is reading the database",
+                                          remedy="end it, then repeat the command")  # fmt: skip
 
 
 def _migrate(made: sa.Engine) -> None:

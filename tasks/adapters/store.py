@@ -1,7 +1,8 @@
 """The content-addressed store: stage outputs keyed by the digest of their inputs, behind one fsspec URI.
 
 A stage output is a folder `stages/<stage>/<key>/` whose completion marker is written last: a folder without a
-marker does not exist. References are `store://<stage>/<key>`, so that a store can move.
+marker does not exist. References are `store://<stage>/<key>`, so that a store can move. An output that was erased is a
+tombstone: its marker and files are gone, a note names the certificate.
 """
 
 from __future__ import annotations
@@ -11,24 +12,34 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from tasks.adapters.claim import claim
 from tasks.contracts import Record
 from tasks.digest import digest_file, digest_of
-from tasks.errors import EnvironmentUnusable
+from tasks.errors import DataRefused, EnvironmentUnusable
 from tasks.settings import Settings
 
 MARKER = "_COMPLETE.json"
+TOMBSTONE = "_ERASED.json"
 LAYOUT = 1
 _SCHEME = "store://"
 R = TypeVar("R", bound=Record)
+
+
+class Tombstone(Record):
+    """What stands in the place of an output whose files were erased."""
+
+    certificate: str = Field(description="Number of the certificate that says what was erased and why.")
+    at: datetime = Field(description="UTC.")
+    kept: tuple[str, ...] = Field((), description="Files that stayed, such as a manifest.")
 
 
 def stage_key(revision: int, *inputs: object) -> str:
@@ -64,7 +75,7 @@ class Store:
         Two callers with the same key: the second waits, then takes what the first made. A killed attempt leaves
         its work folder; with `resumable` the next attempt gets it as it is, otherwise an empty one.
         """
-        with claim(self.root / "locks" / f"{stage}-{key[:32]}.lock", f"stage {stage} ({key[:12]})"):
+        with claim(self._lock(stage, key), f"stage {stage} ({key[:12]})"):
             found = self.find(stage, key, kind)
             if found is not None:
                 return found
@@ -87,13 +98,22 @@ class Store:
         except ValidationError:
             return None
 
-    def path(self, uri: str) -> Path:
-        """Local folder of a stage output; a remote one is copied to the local cache first."""
+    def find_at(self, uri: str, kind: type[R]) -> R | None:
+        """As `find`, for a reference."""
         stage, key = uri.removeprefix(_SCHEME).split("/", 1)
-        remote = self._folder(stage, key)
+        return self.find(stage, key, kind)
+
+    def path(self, uri: str) -> Path:
+        """Local folder of a stage output; a remote one is copied to the local cache first.
+
+        Raises:
+            DataRefused: the output was erased.
+        """
+        stage, key = _parts(uri)
+        remote, copy = self._folder(stage, key), self._copy(uri)
+        self._refuse_erased(uri)
         if self.local:
             return Path(remote)
-        copy = self.root / "cache" / stage / key
         if not (copy / MARKER).exists():
             shutil.rmtree(copy, ignore_errors=True)
             self.fs.get(remote, str(copy), recursive=True)
@@ -104,6 +124,73 @@ class Store:
         folder = self.path(uri)
         files: dict[str, str] = json.loads((folder / MARKER).read_text())["files"]
         return [n for n, d in files.items() if not (folder / n).is_file() or digest_file(folder / n) != d]
+
+    def outputs(self) -> Iterator[str]:
+        """URIs of everything that lies in the store, complete or not; tombstones are left out."""
+        self.fs.invalidate_cache()
+        for stage in _names(self.fs, f"{self.base}/stages"):
+            for key in _names(self.fs, f"{self.base}/stages/{stage}"):
+                if self.tombstone(self.uri(stage, key)) is None:
+                    yield self.uri(stage, key)
+
+    def files(self, uri: str) -> list[str]:
+        """Names of the files of an output, marker and tombstone included."""
+        folder = self._folder(*_parts(uri))
+        return sorted(path.removeprefix(f"{folder}/") for path in self.fs.find(folder))
+
+    def open_file(self, uri: str, name: str) -> BinaryIO:
+        """A file of an output, to be read from where it lies: nothing is copied."""
+        return cast(BinaryIO, self.fs.open(f"{self._folder(*_parts(uri))}/{name}", "rb"))
+
+    def record(self, uri: str) -> dict[str, Any]:
+        """The record of a complete output as JSON values; empty where there is none."""
+        path = f"{self._folder(*_parts(uri))}/{MARKER}"
+        return dict(json.loads(self.fs.cat_file(path))["record"]) if self.fs.exists(path) else {}
+
+    def tombstone(self, uri: str) -> Tombstone | None:
+        """The note of an output that was erased and not made again since."""
+        stage, key = _parts(uri)
+        folder = self._folder(stage, key.split("/", 1)[0])
+        if not self.fs.exists(f"{folder}/{TOMBSTONE}") or self.fs.exists(f"{folder}/{MARKER}"):
+            return None
+        return Tombstone.model_validate_json(self.fs.cat_file(f"{folder}/{TOMBSTONE}"))
+
+    def entomb(self, uri: str, keep: Collection[str], certificate: str) -> None:
+        """Erase an output but for the files in `keep`; it counts as absent then. Repeating finishes the work."""
+        stage, key = _parts(uri)
+        folder = self._folder(stage, key)
+        with claim(self._lock(stage, key), f"erasure of {stage} ({key[:12]})"):
+            there = self.files(uri)
+            note = self.tombstone(uri) or Tombstone(
+                certificate=certificate, at=datetime.now(UTC), kept=tuple(n for n in there if n in keep)
+            )
+            self.fs.makedirs(folder, exist_ok=True)
+            self.fs.pipe_file(f"{folder}/{TOMBSTONE}", note.model_dump_json(indent=1).encode())
+            gone = [name for name in there if name not in (*note.kept, TOMBSTONE)]
+            for name in sorted(gone, key=lambda name: name != MARKER):
+                self.fs.rm_file(f"{folder}/{name}")
+            shutil.rmtree(self._copy(uri), ignore_errors=True)
+            shutil.rmtree(self.root / "work" / stage / key, ignore_errors=True)
+
+    def _refuse_erased(self, uri: str) -> None:
+        note = self.tombstone(uri)
+        if note is None:
+            return
+        shutil.rmtree(self._copy(uri), ignore_errors=True)
+        raise DataRefused(
+            "these rows were erased",
+            where=uri,
+            why=f"certificate {note.certificate} of {note.at:%Y-%m-%d}",
+            remedy="the certificate in HOME/certificates names the version that took the place of the old one",
+        )
+
+    def _copy(self, uri: str) -> Path:
+        """Where a remote output is copied to."""
+        stage, key = _parts(uri)
+        return self.root / "cache" / stage / key
+
+    def _lock(self, stage: str, key: str) -> Path:
+        return self.root / "locks" / f"{stage}-{key[:32]}.lock"
 
     def _folder(self, stage: str, key: str) -> str:
         return f"{self.base}/stages/{stage}/{key}"
@@ -123,9 +210,25 @@ class Store:
             _move_into_place(work, Path(target))
             write_atomically(Path(target) / MARKER, marker)
         else:
+            if self.fs.exists(f"{target}/{TOMBSTONE}"):
+                self.fs.rm(target, recursive=True)
             self.fs.put(str(work), target, recursive=True)
             self.fs.pipe_file(f"{target}/{MARKER}", marker.encode())
             shutil.rmtree(work)
+
+
+def _parts(uri: str) -> tuple[str, str]:
+    """Stage and key of a reference."""
+    stage, key = uri.removeprefix(_SCHEME).split("/", 1)
+    return stage, key
+
+
+def _names(fs: Any, folder: str) -> list[str]:
+    """Names of the folders in a folder; none where there is no such folder."""
+    if not fs.exists(folder):
+        return []
+    found = fs.ls(folder, detail=True)
+    return sorted(entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in found if entry["type"] == "directory")
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:

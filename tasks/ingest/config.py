@@ -6,35 +6,33 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.adapters.sources.spec import SourceSpec
 from tasks.contracts import Record, Split
+from tasks.privacy.config import PrivacyConfig
 
-Shape = Literal["auto", "chat", "sharegpt", "alpaca", "prompt_completion", "classification", "sections", "document"]
-Entity = Literal["EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS"]
+Shape = Literal[
+    "auto",
+    "chat",
+    "sharegpt",
+    "alpaca",
+    "prompt_completion",
+    "classification",
+    "preference",
+    "sections",
+    "document",
+]
 
 
-class SourceConfig(Record):
-    """A file, a folder or a glob; relative paths resolve against the configuration file."""
+class SourceConfig(SourceSpec):
+    """A source with what is known about its rows."""
 
-    path: str = Field(min_length=1, description="File, folder or glob pattern.")
     shape: Shape = Field("auto", description="Row shape; auto detects it for each file.")
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Overrides the detected columns: prompt, completion, system or any metadata name → column.",
     )
     split: Literal["auto"] | Split = Field("auto", description="auto lets the split decide; test holds all rows out.")
-
-
-class PrivacyConfig(Record):
-    """Which personal data is replaced before anything is written."""
-
-    entities: tuple[Entity, ...] = Field(
-        ("EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS"),
-        description="Entities that are found and replaced by <ENTITY>.",
-    )
-    phone_regions: tuple[str, ...] = Field(
-        ("US", "GB", "DE", "FR", "BE", "AT", "NL", "IN"),
-        description="Countries whose national phone number formats are recognised (two-letter codes).",
-    )
+    privacy: PrivacyConfig | None = Field(None, description="Replaces data.privacy for this source.")
 
 
 class DataConfig(Record):

@@ -1,56 +1,103 @@
-"""Readers of Markdown and plain text."""
+"""Readers of Markdown and plain text: sections with a quoted message and a JSON answer, or the file as one document."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
 
-from tasks.ingest.records import NOT_UTF8, RawRecord
-from tasks.ingest.text import Cursor, Text, is_damaged
+from tasks.ingest.read_lines import TextLine, newline_of, text_lines
+from tasks.ingest.read_value import Unreadable, parse
+from tasks.ingest.records import NOT_UTF8, Part, Problem, RawRecord, ReadLimits, too_large
+from tasks.ingest.text import Encoding, decode, is_damaged, repair_of
 
 _HEADING = re.compile(r"(#{1,6})\s+\S")
 _FENCE = re.compile(r"\s{0,3}(`{3,}|~{3,})\s*(\w*)")
+_MOST_SHOWN = 4096
 
 
 @dataclass
 class _Section:
-    """A heading's own part of a Markdown file while it is read."""
+    """A heading's own part of a Markdown file while it is read; its texts are dropped where it grows too large."""
 
     start: int
+    line: int
     level: int
+    size: int = 0
+    too_large: bool = False
     lines: list[str] = field(default_factory=list)
     quote: list[str] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
 
+    def is_empty(self) -> bool:
+        return not (self.too_large or self.quote or self.answers or any(t.strip() for t in self.text))
 
-def read_document(text: Text) -> list[RawRecord]:
+
+def read_document(path: Path, part: Part, limits: ReadLimits) -> Iterator[RawRecord]:
     """The whole file as one record."""
-    problem = NOT_UTF8 if is_damaged(text.content) else None
-    return [RawRecord(0, text.bom_bytes, 1, text.content, {"text": text.content.strip()}, problem)]
+    length = part.byte_end - part.byte_start
+    with path.open("rb") as stream:
+        stream.seek(part.byte_start)
+        data = stream.read(min(length, limits.record_bytes))
+    text = decode(data, part.encoding)
+    problem, repair = _fault(text, part.encoding)
+    if length > limits.record_bytes:
+        problem, text = too_large(limits.record_bytes), text[:_MOST_SHOWN]
+    value = None if problem else {"text": text.strip()}
+    yield RawRecord(part.first_index, part.byte_start, 1, text, value, problem, length, repair)
 
 
-def has_sections(text: Text) -> bool:
-    """Whether a Markdown file holds at least one section with a quote and a JSON answer."""
-    return any(s.quote and s.answers for s in _sections(text.content))
+def has_sections(lines: Iterable[TextLine], limits: ReadLimits) -> bool:
+    """Whether Markdown holds at least one section with a quote and a JSON answer."""
+    return any(s.quote and s.answers for s in _sections(lines, limits.record_bytes))
 
 
-def read_sections(text: Text) -> Iterator[RawRecord]:
+def sections_part(path: Path, encoding: Encoding, shape: str, limits: ReadLimits) -> Part:
+    """A Markdown file as one part: of sections, where it has some or where the shape says so, or as a document."""
+    with path.open("rb") as stream:
+        found = shape == "sections" or (shape == "auto" and has_sections(_lines(stream, encoding, limits), limits))
+    return Part(layout="sections" if found else "document", byte_start=encoding.bom_bytes, byte_end=path.stat().st_size,
+                encoding=encoding.name)  # fmt: skip
+
+
+def _lines(stream: BinaryIO, encoding: Encoding, limits: ReadLimits) -> Iterator[TextLine]:
+    newline = newline_of(stream, encoding.name)
+    return text_lines(stream, encoding.bom_bytes, 1, encoding.name, limits.record_bytes, newline)
+
+
+def read_sections(path: Path, part: Part, limits: ReadLimits) -> Iterator[RawRecord]:
     """One record for every heading of the second level or below that has something under it."""
-    cursor, index = Cursor(text), 0
-    for section in _sections(text.content):
-        if section.level < 2 or not (section.quote or section.answers or any(t.strip() for t in section.text)):
+    with path.open("rb") as stream:
+        lines = _lines(stream, Encoding(part.encoding, part.byte_start), limits)
+        yield from section_records(lines, part.encoding, limits)
+
+
+def section_records(lines: Iterable[TextLine], encoding: str, limits: ReadLimits) -> Iterator[RawRecord]:
+    """The records of Markdown text."""
+    index = 0
+    for section in _sections(lines, limits.record_bytes):
+        if section.level < 2 or section.is_empty():
             continue
-        offset, line = cursor.at(section.start)
         raw = "".join(section.lines)
-        value, problem = _value(section)
-        yield RawRecord(index, offset, line, raw, value, NOT_UTF8 if is_damaged(raw) else problem)
+        value, problem = _value(section, limits)
+        fault, repair = _fault(raw, encoding)
+        yield RawRecord(index, section.start, section.line, raw, value, fault or problem, section.size, repair)
         index += 1
 
 
-def _value(section: _Section) -> tuple[dict[str, str], tuple[str, str] | None]:
+def _fault(raw: str, encoding: str) -> tuple[Problem | None, str]:
+    if not is_damaged(raw):
+        return None, ""
+    return NOT_UTF8, repair_of(raw.encode("utf-8", "surrogateescape")) if encoding == "utf-8" else ""
+
+
+def _value(section: _Section, limits: ReadLimits) -> tuple[dict[str, str], Problem | None]:
+    if section.too_large:
+        return {}, too_large(limits.record_bytes)
     if not section.answers:
         return {}, ("no_answer", "the section has no fenced json block as its answer")
     if len(section.answers) > 1:
@@ -59,44 +106,54 @@ def _value(section: _Section) -> tuple[dict[str, str], tuple[str, str] | None]:
         return {}, ("missing_field", "the section has no quoted message")
     answer = section.answers[0].strip()
     try:
-        value = json.loads(answer)
-    except (ValueError, RecursionError):
-        return {}, ("broken_json", "the section's answer is not valid JSON")
+        value = parse(answer.encode("utf-8", "surrogateescape"))
+    except Unreadable as error:
+        code = error.problem[0]
+        return {}, (code, "the section's answer is not valid JSON" if code == "broken_json" else error.problem[1])
     if "\n" in answer:
         answer = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return {"prompt": "\n".join(section.quote).strip(), "completion": answer}, None
 
 
-def _sections(content: str) -> list[_Section]:
-    """Sections in order; headings inside fenced blocks are text."""
-    current = _Section(0, 0)
-    sections, fence, block, position = [current], "", list[str](), 0
-    for line in content.splitlines(keepends=True):
-        opened = _FENCE.match(line)
-        heading = None if fence else _HEADING.match(line)
+def _sections(lines: Iterable[TextLine], limit: int) -> Iterator[_Section]:
+    """Sections in order, each when it is complete; headings inside fenced blocks are text."""
+    current, fence, block = _Section(0, 1, 0), "", list[str]()
+    for line in lines:
+        opened = _FENCE.match(line.text)
+        heading = None if fence else _HEADING.match(line.text)
         if heading:
-            current = _Section(position, len(heading.group(1)))
-            sections.append(current)
+            yield current
+            current = _Section(line.start, line.number, len(heading.group(1)))
         elif fence and opened and opened.group(1).startswith(fence.split()[0]):
             _close(current, fence, block)
             fence, block = "", []
-        elif fence:
-            block.append(line)
-        elif opened:
+        elif fence and not current.too_large:
+            block.append(line.text)
+        elif opened and not fence:
             fence = f"{opened.group(1)} {opened.group(2).lower()}"
-        else:
-            _add(current, line)
-        current.lines.append(line)
-        position += len(line)
-    return sections
+        elif not current.too_large:
+            _add(current, line.text)
+        _grow(current, line, limit)
+    yield current
+
+
+def _grow(section: _Section, line: TextLine, limit: int) -> None:
+    section.size += line.size
+    if section.too_large:
+        return
+    section.lines.append(line.text)
+    if section.size > limit:
+        section.too_large = True
+        section.lines = ["".join(section.lines)[:_MOST_SHOWN]]
+        section.quote, section.text, section.answers = [], [], []
 
 
 def _close(section: _Section, fence: str, block: list[str]) -> None:
     (section.answers if fence.endswith(" json") else section.text).append("".join(block))
 
 
-def _add(section: _Section, line: str) -> None:
-    if line.lstrip().startswith(">"):
-        section.quote.append(line.lstrip()[1:].strip())
+def _add(section: _Section, text: str) -> None:
+    if text.lstrip().startswith(">"):
+        section.quote.append(text.lstrip()[1:].strip())
     else:
-        section.text.append(line)
+        section.text.append(text)

@@ -1,115 +1,207 @@
-"""Reader of CSV and TSV: a header line, then one record a row; quoted fields may span lines."""
+"""Reader of CSV and TSV: a header line, then one record a row; quoted fields may span lines.
+
+What a spreadsheet program would take for a formula is text like any other.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from tasks.errors import DataRefused, UsageError
-from tasks.ingest.records import NOT_UTF8, RawRecord
-from tasks.ingest.text import Cursor, Text, is_damaged
+from tasks.ingest.read_lines import TextLine, newline_of, text_lines
+from tasks.ingest.records import NOT_UTF8, Part, Problem, RawRecord, ReadLimits, too_large
+from tasks.ingest.text import Encoding, is_damaged, repair_of, width_of
 
 _DELIMITERS = (",", ";", "\t", "|")
-_LONGEST_FIELD = 16_000_000
+_UNCLOSED: Problem = ("broken_csv", "a quoted field is opened and never closed")
+_MOST_SHOWN = 4096
+csv.field_size_limit(1 << 30)  # records are bounded by their bytes
 
 
-def read_table(text: Text, where: str) -> list[RawRecord]:
-    """Records as mappings from column to text; the header is no record.
+class TableRow(NamedTuple):
+    """One row of a table; `fields` is empty where it has a problem."""
+
+    text: str
+    start: int
+    size: int
+    number: int
+    fields: list[str]
+    problem: Problem | None
+
+
+class _Unclosed(Exception):
+    """A quoted field goes on to the end of what may be read."""
+
+
+class _Table:
+    """The rows of one file from any start of a row on.
+
+    An opening quote that is never closed would swallow the rest of the file: its line is given up and reading goes on
+    with the next one. `open_until` keeps that from being tried for every line: a field that is open from one line to
+    that byte is open for every line between that ends inside a field.
+    """
+
+    def __init__(self, stream: BinaryIO, encoding: Encoding, limits: ReadLimits, where: str) -> None:
+        self._stream, self._encoding, self._limit = stream, encoding.name, limits.record_bytes
+        self._newline = newline_of(stream, encoding.name)
+        self.open_until = 0
+        first = next(line for line in self._lines(encoding.bom_bytes, 1) if line.text.strip("\ufeff \t\r\n"))
+        self._delimiter = _delimiter(first.text)
+        header = next(self.rows(first.start, first.number))
+        if header.problem:
+            raise _bad_header(header.problem, where)
+        self.header = [name.strip() for name in header.fields]
+        self.start, self.number = header.start + header.size, header.number + _ends(header.text)
+
+    def _lines(self, start: int, number: int) -> Iterator[TextLine]:
+        return text_lines(self._stream, start, number, self._encoding, self._limit, self._newline)
+
+    def rows(self, start: int, number: int) -> Iterator[TableRow]:
+        """Rows and blank lines from the start of one of them on."""
+        source = self._lines(start, number)
+        while (line := next(source, None)) is not None:
+            if line.size > self._limit:
+                shown = line.text[:_MOST_SHOWN]
+                yield TableRow(shown, line.start, line.size, line.number, [], too_large(self._limit))
+            elif '"' not in line.text:
+                fields = line.text.rstrip("\r\n").split(self._delimiter)
+                yield TableRow(line.text, line.start, line.size, line.number, fields, None)
+            else:
+                row = self._quoted(line, source)
+                if row.problem:
+                    source = self._lines(line.start + line.size, line.number + 1)
+                yield row
+
+    def _quoted(self, line: TextLine, source: Iterator[TextLine]) -> TableRow:
+        held, sizes = io.StringIO(newline=""), [line.size]
+        problem, fields = _UNCLOSED, list[str]()
+        try:
+            fields = next(csv.reader(self._feed(line, source, held, sizes), delimiter=self._delimiter))
+        except _Unclosed:
+            pass
+        except csv.Error as error:
+            problem = ("broken_csv", f"not valid CSV ({error})")
+        else:
+            return TableRow(held.getvalue(), line.start, sizes[0], line.number, fields, None)
+        return TableRow(line.text, line.start, line.size, line.number, [], problem)
+
+    def _feed(self, line: TextLine, source: Iterator[TextLine], held: io.StringIO, sizes: list[int]) -> Iterator[str]:
+        """Lines for as long as the csv reader asks for more, which it does inside a quoted field."""
+        held.write(line.text)
+        yield line.text
+        end = line.start + line.size
+        if line.start < self.open_until:
+            raise _Unclosed
+        for following in source:
+            sizes[0] += following.size
+            if sizes[0] > self._limit:
+                break
+            held.write(following.text)
+            end = following.start + following.size
+            yield following.text
+        self.open_until = end
+        raise _Unclosed
+
+
+def _delimiter(line: str) -> str:
+    """The character that parts the header into most columns; ties go to the one that comes first in the list."""
+    return max(_DELIMITERS, key=lambda d: (len(next(csv.reader([line], delimiter=d))), -_DELIMITERS.index(d)))
+
+
+def _ends(text: str) -> int:
+    """Line ends in a row."""
+    return text.count("\n") + text.count("\r") - text.count("\r\n")
+
+
+def _bad_header(problem: Problem, where: str) -> DataRefused:
+    return DataRefused(
+        "the header of the table cannot be read",
+        where=where,
+        why=problem[1],
+        remedy="repair the first line, or export the table again",
+    )
+
+
+def table_parts(path: Path, encoding: Encoding, where: str, limits: ReadLimits) -> list[Part]:
+    """Parts of a table, cut at starts of rows.
 
     Raises:
-        DataRefused: a header without rows.
+        DataRefused: a header without rows, or one that cannot be read.
         UsageError: a column name that occurs twice.
     """
-    csv.field_size_limit(_LONGEST_FIELD)
-    lines = list(io.StringIO(text.content, newline=""))
-    delimiter = _delimiter(lines)
-    header, start = _header(lines, delimiter)
-    if len(set(header)) < len(header):
-        raise UsageError(
-            "two columns of the table have the same name",
-            where=where,
-            why=f"{len(header)} columns in the header",
-            remedy="give each column a name of its own",
-        )
-    records = list(_records(text, lines, start, header, delimiter))
-    if not records:
+    with path.open("rb") as stream:
+        table = _Table(stream, encoding, limits, where)
+        if len(set(table.header)) < len(table.header):
+            raise UsageError(
+                "two columns of the table have the same name",
+                where=where,
+                why=f"{len(table.header)} columns in the header",
+                remedy="give each column a name of its own",
+            )
+        parts = list(_parts(table, path.stat().st_size, encoding, limits))
+    if not parts:
         raise DataRefused(
             "the table has a header and no rows",
             where=where,
-            why=f"its only line has {len(header)} columns",
+            why=f"its only line has {len(table.header)} columns",
             remedy="give a file with rows, or take it out of data.sources",
         )
-    return records
+    return parts
 
 
-def _delimiter(lines: list[str]) -> str:
-    """The character that parts the header into most columns; ties go to the one that comes first in the list."""
-    first = next(line for line in lines if line.strip())
-    return max(_DELIMITERS, key=lambda d: (len(next(csv.reader([first], delimiter=d))), -_DELIMITERS.index(d)))
-
-
-def _header(lines: list[str], delimiter: str) -> tuple[list[str], int]:
-    first = next(i for i, line in enumerate(lines) if line.strip())
-    reader = csv.reader(lines[first:], delimiter=delimiter)
-    return [name.strip() for name in next(reader)], first + reader.line_num
-
-
-def _records(text: Text, lines: list[str], start: int, header: list[str], delimiter: str) -> Iterator[RawRecord]:
-    cursor, index = Cursor(text), 0
-    positions = _positions(lines)
-    for first, end, fields, problem in _rows(lines, start, delimiter):
-        raw = "".join(lines[first:end]).rstrip("\r\n")
-        if not raw.strip():
+def _parts(table: _Table, size: int, encoding: Encoding, limits: ReadLimits) -> Iterator[Part]:
+    start, number, index, count = table.start, table.number, 0, 0
+    for row in table.rows(start, number):
+        if not row.text.strip():
             continue
-        offset, _ = cursor.at(positions[first])
-        problem = problem or _problem(raw, fields, header)
-        value = None if problem else dict(zip(header, fields, strict=True))
-        yield RawRecord(index, offset, first + 1, raw, value, problem)
-        index += 1
+        full = row.start - start >= limits.part_bytes or count >= limits.part_records
+        if count and full and row.start >= table.open_until:
+            yield Part(layout="table", byte_start=start, byte_end=row.start, first_index=index, first_line=number,
+                       encoding=encoding.name)  # fmt: skip
+            start, number, index, count = row.start, row.number, index + count, 0
+        count += 1
+    if count:
+        yield Part(layout="table", byte_start=start, byte_end=size, first_index=index, first_line=number,
+                   encoding=encoding.name)  # fmt: skip
 
 
-def _positions(lines: list[str]) -> list[int]:
-    positions, at = [], 0
-    for line in lines:
-        positions.append(at)
-        at += len(line)
-    return positions
+def read_table(path: Path, part: Part, where: str, limits: ReadLimits) -> Iterator[RawRecord]:
+    """Records as mappings from column to text; the header is no record."""
+    index = part.first_index
+    with path.open("rb", buffering=1 << 18) as stream:
+        table = _Table(stream, encoding_of_part(stream, part), limits, where)
+        for row in table.rows(part.byte_start, part.first_line):
+            if row.start >= part.byte_end:
+                return
+            if row.text.strip():
+                yield _record(row, index, table.header, part.encoding)
+                index += 1
 
 
-def _rows(lines: list[str], start: int, delimiter: str) -> Iterator[tuple[int, int, list[str], tuple[str, str] | None]]:
-    """First line, line behind the last, fields and problem of every row.
-
-    An opening quote that is never closed would swallow the rest of the file: its line is given up and reading goes
-    on with the next one.
-    """
-    while start < len(lines):
-        reader = csv.reader(iter(lines[start:]), delimiter=delimiter)
-        first, resume = start, len(lines)
-        try:
-            for fields in reader:
-                end = start + reader.line_num
-                if end >= len(lines) and end - first > 1 and _is_open(lines[first:], delimiter):
-                    yield first, first + 1, [], ("broken_csv", "a quoted field is opened and never closed")
-                    resume = first + 1
-                    break
-                yield first, end, fields, None
-                first = end
-        except csv.Error as error:
-            yield first, first + 1, [], ("broken_csv", f"not valid CSV ({error})")
-            resume = first + 1
-        start = resume
+def encoding_of_part(stream: BinaryIO, part: Part) -> Encoding:
+    """The encoding of the file that a part was cut from, with its byte order mark."""
+    stream.seek(0)
+    mark = "\ufeff".encode(part.encoding)
+    return Encoding(part.encoding, len(mark) if stream.read(len(mark)) == mark else 0)
 
 
-def _is_open(lines: list[str], delimiter: str) -> bool:
-    try:
-        next(csv.reader(iter(lines), delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        return "unexpected end of data" in str(error)
-    return False
+def _record(row: TableRow, index: int, header: list[str], encoding: str) -> RawRecord:
+    raw = row.text.rstrip("\r\n")
+    too_long = row.problem is not None and row.problem[0] == "too_large"
+    length = row.size if too_long else row.size - (len(row.text) - len(raw)) * width_of(encoding)
+    problem = row.problem or _problem(raw, row.fields, header)
+    if problem:
+        damaged = problem == NOT_UTF8 and encoding == "utf-8"
+        repair = repair_of(raw.encode("utf-8", "surrogateescape")) if damaged else ""
+        return RawRecord(index, row.start, row.number, raw, None, problem, length, repair)
+    return RawRecord(index, row.start, row.number, raw, dict(zip(header, row.fields, strict=True)), None, length)
 
 
-def _problem(raw: str, fields: list[str], header: list[str]) -> tuple[str, str] | None:
+def _problem(raw: str, fields: list[str], header: list[str]) -> Problem | None:
     if is_damaged(raw):
         return NOT_UTF8
     if len(fields) < len(header):

@@ -6,66 +6,30 @@ Pure: the same records and settings always give the same decision. What fits two
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 
 from tasks.errors import UsageError
 from tasks.ingest.config import Shape
+from tasks.ingest.shape_columns import (
+    HISTORY,
+    LABELS,
+    METADATA,
+    PAIRS,
+    ROLES,
+    SYSTEMS,
+    TEXTS,
+    TOOLS,
+    Columns,
+    ShapeDecision,
+    by_lower_name,
+)
+from tasks.ingest.shape_preference import preferences
+from tasks.ingest.shape_turns import conversations
 
-PAIRS = (
-    ("prompt", "completion"), ("prompt", "response"), ("prompt", "answer"), ("prompt", "output"),
-    ("question", "answer"), ("question", "response"), ("query", "response"), ("query", "answer"),
-    ("instruction", "response"), ("instruction", "answer"), ("input", "output"), ("input", "target"),
-    ("message", "reply"), ("message", "answer"), ("message", "response"), ("user", "assistant"),
-    ("customer", "agent"), ("request", "response"), ("source", "target"), ("context", "response"),
-)  # fmt: skip
-TEXTS = (
-    "text", "message", "question", "utterance", "sentence", "query", "prompt", "input", "body", "content", "comment",
-    "review", "description", "request", "email", "ticket", "document",
-)  # fmt: skip
-LABELS = (
-    "label", "category", "class", "intent", "tag", "topic", "sentiment", "target", "department", "queue", "label_text",
-    "intent_type",
-)  # fmt: skip
-METADATA = {
-    "agent": ("agent", "agent_id", "agent_name", "handled_by"),
-    "conversation_id": (
-        "conversation_id",
-        "thread_id",
-        "thread",
-        "ticket_id",
-        "session_id",
-        "dialog_id",
-        "dialogue_id",
-    ),
-    "timestamp": ("timestamp", "created_at", "created", "date", "datetime", "time"),
-    "rating": ("rating", "score", "stars", "csat", "feedback"),
-    "language": ("language", "lang", "locale"),
-    "author": ("author", "author_id", "user_id", "customer_id", "created_by"),
-    "access_tag": ("access_tag", "access"),
-    "content_type": ("content_type",),
-    "intent_type": ("intent_type",),
-    "channel": ("channel",),
-    "id": ("id", "uuid", "row_id"),
-}
-SYSTEMS = ("system", "system_prompt")
-ROLES = ("prompt", "completion", "system")
+__all__ = ["ShapeDecision", "describe_mapping", "detect"]
 _SEEN_SHARE = 0.5  # a column counts as there if at least this share of the records has it
 _SHORT_LABEL = 40  # longest mean length, in characters, of a column that is taken for labels by its values
-Columns = Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class ShapeDecision:
-    """How the records of a file become messages.
-
-    `columns` maps prompt, completion, system (alpaca also: context) to column names; `metadata` maps names to columns.
-    """
-
-    shape: Shape
-    reasons: tuple[str, ...]
-    columns: Columns = field(default_factory=dict)
-    metadata: Columns = field(default_factory=dict)
 
 
 def detect(values: Sequence[object], shape: Shape, overrides: Columns, where: str) -> ShapeDecision:
@@ -81,16 +45,24 @@ def detect(values: Sequence[object], shape: Shape, overrides: Columns, where: st
         name: Shape = "prompt_completion" if shape == "auto" else shape
         found = ShapeDecision(name, ("the columns are configured",), {"prompt": chosen[0], "completion": chosen[1]})  # type: ignore[dict-item]
     else:
-        candidates = _candidates(values, seen, overrides)
+        candidates = _candidates(values, seen, overrides, shape, where)
         found = _pick(candidates, shape, seen, where)
     columns = {**found.columns, **{k: v for k, v in overrides.items() if k in ROLES}}
-    columns |= _system(found, columns, present)
+    columns |= _more_roles(found, columns, present)
     metadata = _metadata(columns, present, overrides)
-    unused = sorted(
-        present - set(columns.values()) - set(metadata.values()) - {"messages", "conversations", "metadata"}
-    )
+    used = {name.partition(".")[0] for name in (*columns.values(), *metadata.values())}
+    unused = sorted(present - used - {"messages", "conversations", "metadata"})
     reasons = (*found.reasons, f"columns not used: {', '.join(unused)}") if unused else found.reasons
-    return ShapeDecision(found.shape, reasons, columns, metadata)
+    return replace(found, reasons=reasons, columns=columns, metadata=metadata)
+
+
+def describe_mapping(decision: ShapeDecision) -> str:
+    """Which column is taken for what, e.g. `prompt ← question, completion ← answer; metadata: rating ← stars`."""
+    default = {"chat": {"messages": "messages"}, "sharegpt": {"messages": "conversations"}}.get(decision.shape, {})
+    columns = {role: column for role, column in {**default, **decision.columns}.items() if column}
+    shown = ", ".join(f"{role} ← {column}" for role, column in columns.items())
+    metadata = ", ".join(f"{name} ← {column}" for name, column in sorted(decision.metadata.items()))
+    return "; ".join(text for text in (shown, f"metadata: {metadata}" if metadata else "") if text)
 
 
 def _columns(values: Sequence[object], share: float) -> set[str]:
@@ -111,25 +83,23 @@ def _check_overrides(overrides: Columns, seen: set[str], where: str) -> None:
         )
 
 
-def _candidates(values: Sequence[object], seen: set[str], overrides: Columns) -> list[ShapeDecision]:
+def _candidates(
+    values: Sequence[object], seen: set[str], overrides: Columns, shape: Shape, where: str
+) -> list[ShapeDecision]:
     """Every shape that fits, the surest first."""
-    lower = _by_lower_name(seen)
-    found = []
-    for shape, column in (("chat", "messages"), ("sharegpt", "conversations")):
-        if column in seen:
-            found.append(ShapeDecision(shape, (f"rows have a list '{column}'",)))  # type: ignore[arg-type]
+    lower = by_lower_name(seen)
+    pairs = preferences(values, seen, overrides, where) if shape in ("auto", "preference") else []
+    found = [] if pairs else conversations(values, seen, overrides)
     if {"instruction", "output"} <= lower.keys():
         columns = {"prompt": lower["instruction"], "completion": lower["output"]}
         columns |= {"context": lower["input"]} if "input" in lower else {}
         found.append(ShapeDecision("alpaca", ("rows have 'instruction' and 'output'",), columns))
     else:
         found += _pairs(lower, overrides)
+    if pairs:
+        return pairs + found
     found += _labelled(lower, overrides, found)
     return found or _by_values(values, seen)
-
-
-def _by_lower_name(seen: set[str]) -> dict[str, str]:
-    return {name.strip().lower().replace(" ", "_").replace("-", "_"): name for name in sorted(seen)}
 
 
 def _pairs(lower: Columns, overrides: Columns) -> list[ShapeDecision]:
@@ -192,15 +162,20 @@ def _pick(found: list[ShapeDecision], shape: Shape, seen: set[str], where: str) 
     )
 
 
-def _system(found: ShapeDecision, columns: Columns, seen: set[str]) -> dict[str, str]:
-    if "system" in columns or found.shape == "classification":
+def _more_roles(found: ShapeDecision, columns: Columns, seen: set[str]) -> dict[str, str]:
+    """Columns that every shape but the labelled texts may have: system text, tools, earlier turns."""
+    if found.shape == "classification":
         return {}
-    lower = _by_lower_name(seen - set(columns.values()))
-    return next(({"system": lower[name]} for name in SYSTEMS if name in lower), {})
+    lower = by_lower_name(seen - set(columns.values()))
+    roles = {"system": SYSTEMS, "tools": TOOLS, "history": HISTORY if found.shape == "alpaca" else ()}
+    return {
+        role: next(lower[name] for name in names if name in lower)
+        for role, names in roles.items() if role not in columns and any(name in lower for name in names)
+    }  # fmt: skip
 
 
 def _metadata(columns: Columns, seen: set[str], overrides: Columns) -> dict[str, str]:
-    lower = _by_lower_name(seen - set(columns.values()))
+    lower = by_lower_name(seen - set(columns.values()))
     known = {
         name: next(lower[s] for s in synonyms if s in lower)
         for name, synonyms in METADATA.items() if any(s in lower for s in synonyms)

@@ -1,60 +1,145 @@
-"""The stage as a whole: find the sources, read them once, write redacted rows into the store."""
+"""The stage as a whole: bring the sources up to date, read what is new, list all rows in canonical order."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tasks import progress
-from tasks.adapters.row_files import Privacy, write_output
+from tasks.adapters import vault
+from tasks.adapters.pseudonym_key import pseudonym_key
+from tasks.adapters.row_files import Shard, finish_output
+from tasks.adapters.sources.spec import SourceSpec
+from tasks.adapters.sources.sync import Document, Sync, sync
 from tasks.adapters.store import Store, stage_key
 from tasks.contracts import Rows
-from tasks.ingest.config import DataConfig
-from tasks.ingest.rows import LoadedFile, SourceReport, load, rows_of
-from tasks.ingest.sources import Found, find_files
-from tasks.privacy.redact import Redactor
+from tasks.errors import DataRefused
+from tasks.ingest.config import DataConfig, SourceConfig
+from tasks.ingest.documents import DocumentRows, SourceReport, Wanted, move_shards, read_documents
+from tasks.ingest.formats import FORMATS, extension_of
+from tasks.privacy.policy import privacy_record
 
-REVISION = 1
+REVISION = 2
 REPORT = "sources.json"
 
 
 def read_sources(data: DataConfig, base: Path, store: Store) -> Rows:
     """Rows of all sources; relative paths start at `base`.
 
-    The key holds contents and settings, not paths: moving the data does not read it again.
+    Keys hold contents and settings, not paths: moving the data does not read it again. What is gone from a source is
+    not among the rows any more.
 
     Raises:
         UsageError, DataRefused: a source that cannot be read, with file, cause and remedy.
     """
-    found = find_files(data.sources, base)
-    loaded, copies = load(found.files)
-    key = stage_key(REVISION, data.privacy, [_identity(file) for file in loaded])
+    vault.expire()
+    with sync(data.sources, base, FORMATS, settings_key=_settings) as found:
+        wanted = [_wanted(document, data, store) for document in found.documents]
+        documents = _rows_of(wanted, store)
+    return _listed(documents, wanted, found, data, store)
+
+
+def _settings(spec: SourceSpec) -> object:
+    assert isinstance(spec, SourceConfig)
+    return spec.shape, spec.columns, spec.split, spec.privacy
+
+
+def _wanted(document: Document, data: DataConfig, store: Store) -> Wanted:
+    source = data.sources[document.source]
+    privacy = privacy_record(source.privacy or data.privacy, pseudonym_key())
+    key = stage_key(
+        REVISION,
+        privacy,
+        document.digest,
+        extension_of(document.name),
+        source.shape,
+        dict(source.columns),
+        source.split,
+    )
+    named_itself = document.uri == source.path or Path(document.address).name == Path(source.path).name
+    return Wanted(document, source, privacy, store.uri("document", key), named_itself)
+
+
+def _rows_of(wanted: Sequence[Wanted], store: Store) -> list[DocumentRows]:
+    """Rows of every document, in the order of the documents; those of earlier runs are taken as they are."""
+    known = {w.uri: store.find_at(w.uri, DocumentRows) for w in wanted}
+    missing = [w for w in wanted if known[w.uri] is None]
+    for done, (one, rows, folder) in enumerate(read_documents(missing, pseudonym_key(), store)):
+        known[one.uri] = _kept(one, rows, folder, store)
+        text = f"{one.document.uri}: {sum(r.rows for r in rows.reports)} rows"
+        progress.publish(
+            progress.Progress(stage="ingest", state="running", text=text, done=done + 1, total=len(missing))
+        )
+    return [rows for w in wanted if (rows := known[w.uri]) is not None]
+
+
+def _kept(wanted: Wanted, rows: DocumentRows, folder: Path, store: Store) -> DocumentRows:
+    def make(target: Path) -> DocumentRows:
+        move_shards(rows, folder, target)
+        return rows
+
+    stage, key = wanted.uri.removeprefix("store://").split("/", 1)
+    return store.produce(stage, key, DocumentRows, make)
+
+
+def _listed(
+    documents: Sequence[DocumentRows], wanted: Sequence[Wanted], found: Sync, data: DataConfig, store: Store
+) -> Rows:
+    """All rows as one output, ordered by the digest of their source; of equal members of archives the first counts."""
+    shards, reports, copies = _without_copies(documents)
+    privacy = privacy_record(data.privacy, pseudonym_key())
+    key = stage_key(REVISION, privacy, [[s.uri, s.file] for s in shards])
+    passed_over = [*found.passed_over, *(p for d in documents for p in d.passed_over), *copies]
 
     def make(folder: Path) -> Rows:
-        privacy = Privacy(entities=data.privacy.entities, phone_regions=data.privacy.phone_regions)
-        redactor = Redactor(privacy.entities, privacy.phone_regions)
-        rows, reports = rows_of(loaded, redactor, _publish)
-        (folder / REPORT).write_text(_report_json(reports, found, copies), encoding="utf-8")
-        return write_output(folder, store.uri("ingest", key), rows, privacy)
+        report = {"sources": [r.model_dump() for r in reports], "passed_over": passed_over}
+        (folder / REPORT).write_text(json.dumps(report, ensure_ascii=False), encoding="utf-8")
+        rows = finish_output(folder, store.uri("ingest", key), shards, privacy)
+        if not rows.counts.kept:
+            raise _nothing_usable(rows, wanted)
+        return rows
 
     return store.produce("ingest", key, Rows, make)
+
+
+def _without_copies(documents: Sequence[DocumentRows]) -> tuple[list[Shard], list[SourceReport], list[str]]:
+    taken: dict[str, SourceReport] = {}
+    shards: dict[str, list[Shard]] = {}
+    copies: list[str] = []
+    for document in documents:
+        rest = list(document.shards)
+        for report in document.reports:
+            mine, rest = _split_off(rest, report.rows)
+            first = taken.setdefault(report.digest, report)
+            if first is report:
+                shards[report.digest] = mine
+            else:
+                copies.append(f"{report.source}: the same content as {first.source}")
+    order = sorted(taken)
+    return [s for digest in order for s in shards[digest]], [taken[digest] for digest in order], copies
+
+
+def _split_off(shards: list[Shard], rows: int) -> tuple[list[Shard], list[Shard]]:
+    """The shards that hold the first so many rows, and the others."""
+    count = 0
+    while rows > 0:
+        rows -= shards[count].rows
+        count += 1
+    return shards[:count], shards[count:]
+
+
+def _nothing_usable(rows: Rows, wanted: Sequence[Wanted]) -> DataRefused:
+    reasons = sorted(rows.reasons.items(), key=lambda item: (-item[1], item[0]))[:3]
+    return DataRefused(
+        "no row of the data can be used",
+        where=", ".join(w.document.uri for w in wanted)[:300],
+        why="; ".join(f"{count} x {code}" for code, count in reasons) or "no record was found",
+        remedy="repair the rows, or say how to read them with data.sources[].shape and columns",
+    )
 
 
 def report_of(store: Store, rows: Rows) -> list[SourceReport]:
     """What each source was taken for."""
     report = json.loads((store.path(rows.uri) / REPORT).read_text(encoding="utf-8"))
     return [SourceReport.model_validate(r) for r in report["sources"]]
-
-
-def _identity(loaded: LoadedFile) -> list[object]:
-    config = loaded.file.config
-    return [loaded.digest, loaded.file.format, config.shape, dict(config.columns), config.split]
-
-
-def _publish(done: int, total: int) -> None:
-    progress.publish(progress.Progress(stage="ingest", state="running", text="sources", done=done, total=total))
-
-
-def _report_json(reports: list[SourceReport], found: Found, copies: list[str]) -> str:
-    passed_over = [*found.ignored, *copies]
-    return json.dumps({"sources": [r.model_dump() for r in reports], "passed_over": passed_over}, ensure_ascii=False)

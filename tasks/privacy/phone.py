@@ -17,20 +17,23 @@ from __future__ import annotations
 
 import re
 
+from tasks.privacy.gate import gate
+from tasks.privacy.replacement import BLANK, PLACEHOLDER
+
 _BEFORE_CHARACTERS = 48
-_PLACEHOLDER = re.compile(r"<[A-Z_]+>")
-_SAYS_PHONE = re.compile(
-    r"(?:\b|_)(?:tele)?phones?\b|\btel\b|\btele?fon|\bt[ée]l[ée]phone|\bcall(?:ed|ing|s)?\b|\bring\b|\brang\b|\bmobiles?\b"
-    r"|\bcell\b|\bhandy\b|\bfax\b|\bwhats?app\b|\bsms\b|\btext(?:ed)? me\b|\bnumber is\b|\bmy number\b|\bcontact\b"
-    r"|\breach(?:ed|able)?\b|\brufen?\b|\bappel|\bbel(?:len)?\b|\bgsm\b|\bhotline\b|\bportable\b|(?:_|\b)msisdn\b",
-    re.IGNORECASE,
+_PLACEHOLDER_CHARACTERS = 120  # room for a few of them in what is read before a number
+_SAYS_PHONE = (
+    r"(?i:(?:\b|_)(?:tele)?phones?\b|\btel\b|\btele?fon|\bt(?:e|é)l(?:e|é)phone|\bcall(?:ed|ing|s)?\b|\bring\b|\brang\b"
+    r"|\bmobiles?\b|\bcell\b|\bhandy\b|\bfax\b|\bwhats?app\b|\bsms\b|\btext(?:ed)? me\b|\bnumber is\b|\bmy number\b"
+    r"|\bcontact\b|\breach(?:ed|able)?\b|\brufen?\b|\bappel|\bbel(?:len)?\b|\bgsm\b|\bhotline\b|\bportable\b"
+    r"|(?:_|\b)msisdn\b)"
 )
-_NAMED_ID = re.compile(
-    r"\b(?:order|invoice|ticket|ref(?:erence)?|tracking|serial|booking|parcel|contract|article|item|sku|frame"
-    r"|conversation|commande|bestell(?:ung|nummer)|rechnung|facture)[\"'\s_-]*(?:no|nr|number|id|code)?[\s.:#\"'=-]*$",
-    re.IGNORECASE,
+_NAMED_ID = (
+    r"(?i:\b(?:order|invoice|ticket|ref(?:erence)?|tracking|serial|booking|parcel|contract|article|item|sku|frame"
+    r"|isbn|ean|gtin|imei|conversation|commande|bestell(?:ung|nummer)|rechnung|facture)[\"'\s_-]*"
+    r"(?:no|nr|number|id|code)?[\s.:#\"'=-]*$)"
 )
-_SAYS_ID = re.compile(r"\b(?:id|nr|no|number|code|case|customer|account)[\s.:#\"'=]*$", re.IGNORECASE)
+_SAYS_ID = r"(?i:\b(?:id|nr|no|number|code|case|customer|account)[\s.:#\"'=]*$)"
 _GLUED = re.compile(r"(?:[A-Za-z]{1,6}\d*[-_/#]|[A-Za-z_#])$")
 _GLUE_AFTER_WORD = ("_", "#", "phone-", "mobile-", "tel-")
 _CURRENCY_BEFORE = re.compile(r"(?:[€$£¥]|\b(?:EUR|USD|GBP|CHF))\s?$")
@@ -52,20 +55,54 @@ def is_plausible(text: str, start: int, end: int, *, valid: bool, before: str = 
         before: what stands before `text` itself, e.g. the key of a JSON value.
     """
     run = text[start:end]
-    # Placeholders hold words such as PHONE, which would change what a second look finds.
-    left = _PLACEHOLDER.sub(" ", before + text[:start])[-_BEFORE_CHARACTERS:]
+    left = words_before(text, start, before)
     if _inside_time(text, start, end):
         return False
     if run.startswith("+"):
         return True
-    if _CURRENCY_BEFORE.search(left) or _CURRENCY_AFTER.match(text[end:]) or _NAMED_ID.search(left):
+    if _CURRENCY_BEFORE.search(left) or _CURRENCY_AFTER.match(text[end:]) or _says(_NAMED_ID, left):
         return False
-    says_phone = _SAYS_PHONE.search(left) is not None
+    says_phone = says_telephone(left)
     if _GLUED.search(left) and not (says_phone and left.endswith(_GLUE_AFTER_WORD)):
         return False
     if says_phone:
         return True
-    return valid and not _SAYS_ID.search(left) and bool(_WRITTEN_AS_PHONE.match(run) or _BARE_NATIONAL.fullmatch(run))
+    return valid and not _says(_SAYS_ID, left) and bool(_WRITTEN_AS_PHONE.match(run) or _BARE_NATIONAL.fullmatch(run))
+
+
+def words_before(text: str, start: int, before: str) -> str:
+    """The characters before text[start], for context.
+
+    Placeholders hold words such as PHONE, which would change what a second look finds.
+    """
+    left = text[max(0, start - _BEFORE_CHARACTERS - _PLACEHOLDER_CHARACTERS) : start]
+    if len(left) < start:
+        before = ""
+    return PLACEHOLDER.sub(" ", before + left).replace(BLANK, "")[-_BEFORE_CHARACTERS:]
+
+
+def says_telephone(left: str) -> bool:
+    """Whether the words before a number announce a telephone number."""
+    return _says(_SAYS_PHONE, left)
+
+
+def names_another_thing(left: str) -> bool:
+    """Whether the words before a number announce an order, an invoice, an article and the like."""
+    return _says(_NAMED_ID, left) or _GLUED.search(left) is not None
+
+
+def _says(pattern: str, left: str) -> bool:
+    return bool(gate(pattern)(left.encode("utf-8", "replace")))
+
+
+def looks_written_as_phone(run: str) -> bool:
+    """Whether a run of digits starts or is grouped as telephone numbers are."""
+    return _WRITTEN_AS_PHONE.match(run) is not None or _BARE_NATIONAL.fullmatch(run) is not None
+
+
+def without_times(run: str) -> str:
+    """The run with dates and times taken out, at the same length."""
+    return _TIME.sub(lambda found: BLANK * len(found.group()), run)
 
 
 def _inside_time(text: str, start: int, end: int) -> bool:

@@ -1,7 +1,8 @@
-"""Finds personal data and replaces it by `<ENTITY>`, before anything is written.
+"""Finds personal data and replaces it, before anything is written.
 
-A compiled scan looks for what could be personal data at all; only such texts reach Presidio's recognisers, which are
-loaded then and not before. In a text that is JSON only the strings are looked at, so that numbers stay numbers.
+One scan for what could be personal data at all comes first; only the stretches around such candidates reach the
+recognisers, which are loaded then and not before. In a text that is JSON only the strings are looked at, so that
+numbers stay numbers.
 """
 
 from __future__ import annotations
@@ -9,63 +10,120 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from tasks.privacy.phone import is_plausible
-from tasks.privacy.recognisers import ENTITIES, recogniser
+from tasks.privacy import gate as gates
+from tasks.privacy.addresses import emails, ip_addresses, url_credentials
+from tasks.privacy.config import NAMED_ENTITIES, PATTERN_ENTITIES
+from tasks.privacy.names import names_and_addresses
+from tasks.privacy.national_ids import insurance_numbers
+from tasks.privacy.numbers import NUMBERS, numbers
+from tasks.privacy.replacement import replacement, without_placeholders
+from tasks.privacy.secret_values import assigned_secrets, keys
+from tasks.privacy.spans import Span, without_overlaps
+from tasks.privacy.subjects import normal_forms, subject_keys
 from tasks.privacy.visible import as_seen
 
-_MIN_SCORE = 0.15  # Presidio gives the unspecified IPv6 address `::` 0.1
-_KNOWN_PHONE = 0.3  # a number that a numbering plan knows has 0.4, one of a possible length 0.2
-_ADDRESS_REACH = 320  # the longest e-mail address has 254 characters
-_CANDIDATE = {
-    "EMAIL_ADDRESS": re.compile("@"),
-    "PHONE_NUMBER": re.compile(r"\d(?:[\s().\-/+]{0,4}\d){6}"),
-    "CREDIT_CARD": re.compile(r"\d(?:[ -]?\d){11}"),
-    "IBAN_CODE": re.compile(r"[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11}"),
-    "IP_ADDRESS": re.compile(r"\d{1,3}(?:\.\d{1,3}){3}|::|(?:[0-9A-Fa-f]{1,4}:){4}"),
-}
+ENTITIES: tuple[str, ...] = PATTERN_ENTITIES
+ACTIONS = ("redact", "mask", "pseudonymise", "drop", "report")
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_JSON_STARTS = frozenset("{[ \t\r\n")
 _KEY_REACH = 40
 
+Look = Callable[[str, str], Iterable[Span]]  # text and what stands before it → findings, overlapping ones included
 
-class Span(NamedTuple):
-    """One finding: text[start:end] is an `entity`; `score` is 0..1 as Presidio gives it."""
 
-    start: int
-    end: int
-    entity: str
-    score: float
+class Cleaned(NamedTuple):
+    """A text after its personal data was dealt with.
+
+    Args:
+        counts: entity → how many values were replaced.
+        subjects: keyed hashes of the identifiers that were found, sorted; empty without a key.
+        drop: whether an entity was found whose rows are to be dropped; the text is redacted all the same.
+        reported: entity → how many values were found that are only reported.
+    """
+
+    text: str
+    counts: dict[str, int]
+    subjects: tuple[str, ...] = ()
+    drop: bool = False
+    reported: dict[str, int] = {}  # noqa: RUF012 (a tuple's default, never changed)
 
 
 class Redactor:
     """Finds and replaces the entities it was made for; cheap to make, safe to share between threads.
 
     Args:
-        entities: names from `tasks.privacy.recognisers.ENTITIES`.
+        entities: names from `tasks.privacy.config`.
         phone_regions: two-letter codes of the countries whose national phone numbers are recognised.
+        actions: entity → redact, mask, pseudonymise, drop or report; redact where not named.
+        key: for pseudonyms and subject hashes; without it no subjects are given.
     """
 
-    def __init__(self, entities: tuple[str, ...] = ENTITIES, phone_regions: tuple[str, ...] = ("US", "GB")) -> None:
-        unknown = set(entities) - set(ENTITIES)
-        if unknown:
-            raise ValueError(f"unknown entities {sorted(unknown)}; known are {list(ENTITIES)}")
+    def __init__(
+        self,
+        entities: tuple[str, ...] = ENTITIES,
+        phone_regions: tuple[str, ...] = ("US", "GB"),
+        actions: Mapping[str, str] | None = None,
+        key: bytes = b"",
+    ) -> None:
         self.entities = tuple(entities)
         self.phone_regions = tuple(r.upper() for r in phone_regions)
+        self.actions = {entity: (actions or {}).get(entity, "redact") for entity in self.entities}
+        self._key = key
+        self._check(actions or {})
+        self.looks = _looks(frozenset(self.entities), self.phone_regions)
+        self._gate = gates.gate(*(pattern for pattern, _ in self.looks), gates.HIDDEN)
+        self._hidden = len(self.looks)  # index of the last pattern
+        self._reported = frozenset(e for e, action in self.actions.items() if action == "report")
+
+    def __reduce__(self) -> tuple[type[Redactor], tuple[object, ...]]:
+        return Redactor, (self.entities, self.phone_regions, self.actions, self._key)
+
+    def _check(self, actions: Mapping[str, str]) -> None:
+        known = (*PATTERN_ENTITIES, *NAMED_ENTITIES)
+        if unknown := set(self.entities) - set(known):
+            raise ValueError(f"unknown entities {sorted(unknown)}; known are {list(known)}")
+        if unknown := set(actions) - set(self.entities):
+            raise ValueError(f"actions for entities that are not looked for: {sorted(unknown)}")
+        if unknown := set(actions.values()) - set(ACTIONS):
+            raise ValueError(f"unknown actions {sorted(unknown)}; known are {list(ACTIONS)}")
+        if "pseudonymise" in actions.values() and not self._key:
+            raise ValueError("pseudonyms need a key")
 
     def redact(self, text: str, before: str = "", *, keep_numbers: bool = True) -> tuple[str, dict[str, int]]:
-        """The text with every finding replaced, and how many of each entity were replaced.
+        """The text with every value replaced that is to be, and how many of each entity were replaced."""
+        cleaned = self.clean(text, before, keep_numbers=keep_numbers)
+        return cleaned.text, cleaned.counts
 
-        Looks again until nothing is found, since a replacement can part what had been taken for one number; each
-        replacement takes away digits or an @, so this ends.
+    def clean(self, text: str, before: str = "", *, keep_numbers: bool = True) -> Cleaned:
+        """The text after each entity's action, with what was found.
+
+        Looks again until nothing is left to replace, since a replacement can part what had been taken for one number;
+        each replacement takes away digits, an @ or letters, so this ends.
         """
+        spans = self.find(text, before, keep_numbers=keep_numbers)
+        if not spans:
+            return Cleaned(text, {})
+        reported = Counter(span.entity for span in spans if span.entity in self._reported)
+        subjects: set[str] = set()
         counts: Counter[str] = Counter()
-        while spans := self.find(text, before, keep_numbers=keep_numbers):
-            for span in reversed(spans):
-                text = f"{text[: span.start]}<{span.entity}>{text[span.end :]}"
-                counts[span.entity] += 1
-        return text, dict(counts)
+        while spans:
+            subjects.update(self._subjects(text, spans))
+            spans = [span for span in spans if span.entity not in self._reported]
+            if not spans:
+                break
+            text = self._replaced(text, spans)
+            counts.update(span.entity for span in spans)
+            spans = self.find(text, before, keep_numbers=keep_numbers)
+        drop = any(self.actions[entity] == "drop" for entity in counts)
+        return Cleaned(text, dict(counts), tuple(sorted(subjects)), drop, dict(reported))
+
+    def must_be_gone(self, text: str, before: str = "", *, keep_numbers: bool = True) -> list[str]:
+        """The entities still found in a text that was cleaned, those that are only reported left out."""
+        found = self.find(text, before, keep_numbers=keep_numbers)
+        return [span.entity for span in found if span.entity not in self._reported]
 
     def find(self, text: str, before: str = "", *, keep_numbers: bool = True) -> list[Span]:
         """Findings from left to right, without overlaps.
@@ -74,92 +132,108 @@ class Redactor:
             before: what stands before the text, e.g. the name of the field it comes from; only read as context.
             keep_numbers: whether a text that is JSON is searched in its strings only.
         """
-        if not text or not self._is_candidate(text):
+        if not text or not self.looks:
             return []
-        strings = _json_strings(text) if keep_numbers else None
-        if strings is None:
-            return self._find_plain(text, before)
-        return [span for start, end in strings for span in self._find_in_string(text, start, end)]
+        if keep_numbers and text[0] in _JSON_STARTS and text.lstrip()[:1] in ("{", "["):
+            may_hold = "\\" in text or (before and _says_secret(before)) or self._seen(text)[2]
+            strings = _json_strings(text) if may_hold else []
+            if strings is not None:
+                return [span for start, end in strings for span in self._find_in_string(text, start, end)]
+        return self._find_plain(text, before)
 
-    def _is_candidate(self, text: str) -> bool:
-        if "\\u" in text:
-            return True
-        seen, _ = as_seen(text)
-        return any(_CANDIDATE[entity].search(seen) for entity in self.entities)
+    def _replaced(self, text: str, spans: list[Span]) -> str:
+        parts: list[str] = []
+        done = 0
+        for span in spans:
+            value = text[span.start : span.end]
+            parts += (text[done : span.start], self._replacement(span.entity, value))
+            done = span.end
+        return "".join((*parts, text[done:]))
+
+    def _replacement(self, entity: str, value: str) -> str:
+        action = self.actions[entity]
+        seen = as_seen(value)[0]
+        normal = normal_forms(entity, seen, self.phone_regions)[0] if action == "pseudonymise" else ""
+        return replacement(entity, seen, normal, action, self._key)
+
+    def _subjects(self, text: str, spans: list[Span]) -> Iterator[str]:
+        if not self._key:
+            return
+        for span in spans:
+            value = as_seen(text[span.start : span.end])[0]
+            yield from subject_keys(span.entity, value, self.phone_regions, self._key)
 
     def _find_in_string(self, text: str, start: int, end: int) -> list[Span]:
         """Findings in one JSON string (quotes at both ends); one with escapes is judged decoded, and as a whole."""
         inner = text[start + 1 : end - 1]
         before = text[max(0, start - _KEY_REACH) : start]
         if "\\" not in inner:
-            return [
-                s._replace(start=s.start + start + 1, end=s.end + start + 1) for s in self._find_plain(inner, before)
-            ]
+            return [_moved(span, start + 1) for span in self._find_plain(inner, before)]
         found = self._find_plain(_unescaped(inner), before)
         direct = self._find_plain(inner, before)
         if len(direct) == len(found):
-            return [s._replace(start=s.start + start + 1, end=s.end + start + 1) for s in direct]
+            return [_moved(span, start + 1) for span in direct]
         return [Span(start + 1, end - 1, found[0].entity, found[0].score)] if found else []
 
     def _find_plain(self, text: str, before: str) -> list[Span]:
-        seen, positions = as_seen(text)
-        found = [
-            s for entity in self.entities if _CANDIDATE[entity].search(seen) for s in self._of(entity, seen, before)
-        ]
-        spans = _without_overlaps(found)
+        seen, positions, hits = self._seen(text)
+        if before and "SECRET" in self.entities and _says_secret(before):
+            hits = sorted({*hits, next(i for i, (_, look) in enumerate(self.looks) if look is assigned_secrets)})
+        if not hits:
+            return []
+        seen = without_placeholders(seen)
+        found = [span for index in hits for span in self.looks[index][1](seen, before)]
+        spans = without_overlaps(found, self._reported)
         if positions is None:
             return spans
         return [s._replace(start=positions[s.start], end=positions[s.end - 1] + 1) for s in spans]
 
-    def _of(self, entity: str, text: str, before: str) -> Iterator[Span]:
-        look = recogniser(entity, self.phone_regions)
-        if entity == "EMAIL_ADDRESS":
-            for offset, word in _words_with_at(text):
-                yield from (Span(s + offset, e + offset, entity, score) for s, e, score in look(word))
-            return
-        # An IBAN is as much one in lower case; the recogniser reads capitals only.
-        scanned = text.upper() if entity == "IBAN_CODE" and len(text.upper()) == len(text) else text
-        for start, end, score in look(scanned):
-            if score >= _MIN_SCORE and _is_accepted(entity, text, start, end, score, before):
-                yield Span(start, end, entity, score)
+    def _seen(self, text: str) -> tuple[str, list[int] | None, list[int]]:
+        """The text as a reader sees it, its positions, and the looks that can find something in it."""
+        if text.isascii():
+            hits = self._gate(text.encode())
+            if not hits or hits[-1] != self._hidden:
+                return text, None, hits
+        seen, positions = as_seen(text)
+        hits = self._gate(seen.encode("utf-8", "replace"))
+        return seen, positions, [index for index in hits if index != self._hidden]
 
 
-def _is_accepted(entity: str, text: str, start: int, end: int, score: float, before: str) -> bool:
-    if entity == "PHONE_NUMBER":
-        return is_plausible(text, start, end, valid=score > _KNOWN_PHONE, before=before)
-    if entity == "IP_ADDRESS":
-        found = text[start:end]
-        return "." in found or (found.count(":") >= 2 and any(c.isdigit() for c in found))
-    return True
+def _says_secret(before: str) -> bool:
+    return bool(gates.gate(gates.SAYS_SECRET)(before.encode("utf-8", "replace")))
 
 
-def _words_with_at(text: str) -> Iterator[tuple[int, str]]:
-    """Stretches around each `@`, at white space: the recogniser's pattern is quadratic on long stretches."""
-    done = 0
-    for at in re.finditer("@", text):
-        if at.start() < done:
-            continue
-        start = max(done, at.start() - _ADDRESS_REACH)
-        head = re.search(r"\S*\Z", text[start : at.start()])
-        tail = re.match(r"\S*", text[at.start() : at.start() + _ADDRESS_REACH])
-        start = at.start() - len(head.group() if head else "")
-        done = at.start() + len(tail.group() if tail else "")
-        yield start, text[start:done]
+def _looks(entities: frozenset[str], regions: tuple[str, ...]) -> tuple[tuple[str, Look], ...]:
+    """The looks that the entities need, each with the pattern of its gate."""
+    made: list[tuple[str, Look]] = []
+    if "EMAIL_ADDRESS" in entities:
+        made.append((gates.EMAIL, lambda text, _before: emails(text)))
+    if entities & NUMBERS:
+        made.append((gates.NUMBER, lambda text, before: numbers(text, before, entities, regions)))
+    if "NATIONAL_ID" in entities:
+        made.append((gates.INSURANCE, lambda text, _before: _as_national(text)))
+    if "IP_ADDRESS" in entities:
+        made.append((gates.IP, lambda text, _before: ip_addresses(text)))
+    if "URL_CREDENTIALS" in entities:
+        made.append((gates.URL, lambda text, _before: url_credentials(text)))
+    if "SECRET" in entities:
+        made.append((gates.KEY_MARK, lambda text, _before: keys(text)))
+        made.append((gates.SECRET_WORD, assigned_secrets))
+    if named := entities & set(NAMED_ENTITIES):
+        made.append((gates.LETTER, lambda text, _before: names_and_addresses(text, frozenset(named))))
+    return tuple(made)
 
 
-def _without_overlaps(spans: list[Span]) -> list[Span]:
-    """Of overlapping findings the one with the higher score stays, at equal scores the longer one."""
-    kept: list[Span] = []
-    for span in sorted(spans, key=lambda s: (-s.score, s.start - s.end, s.start)):
-        if all(span.end <= other.start or span.start >= other.end for other in kept):
-            kept.append(span)
-    return sorted(kept)
+def _as_national(text: str) -> Iterator[Span]:
+    return (Span(start, end, "NATIONAL_ID", score) for start, end, score in insurance_numbers(text))
+
+
+def _moved(span: Span, by: int) -> Span:
+    return span._replace(start=span.start + by, end=span.end + by)
 
 
 def _json_strings(text: str) -> list[tuple[int, int]] | None:
-    """Where the strings of a JSON object or array are, quotes included; None for any other text."""
-    if text.lstrip()[:1] not in ("{", "["):
-        return None
+    """Where the strings of a JSON object or array are, quotes included; None for what is no JSON."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):

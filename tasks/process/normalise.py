@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Literal
 
-from tasks.contracts import Message, Row
+from tasks.contracts import Row
 
 _TRAILING = re.compile(r"[ \t\u00a0]+(?=\n|\Z)")
 # Control characters but for tab and newline, byte order marks, and marks that turn the reading direction.
@@ -17,14 +17,18 @@ _LINE_ENDS = re.compile(r"\r\n?|\u2028|\u2029|\x85")
 def normalise(row: Row, form: Literal["NFC", "NFKC"]) -> Row:
     """The row in its one written form; `steps` names what changed something."""
     steps: list[str] = []
-    messages = tuple(_message(m, form, steps) for m in row.messages)
+    texts = [_text(m.content, form, steps) for m in row.messages]
+    rejected = _text(row.rejected, form, steps)
     if not steps:
         return row
-    return row.model_copy(update={"messages": messages, "steps": (*row.steps, *dict.fromkeys(steps))})
+    messages = tuple(m.model_copy(update={"content": t}) for m, t in zip(row.messages, texts, strict=True))
+    changes = {"messages": messages, "rejected": rejected, "steps": (*row.steps, *dict.fromkeys(steps))}
+    return row.model_copy(update=changes)
 
 
-def _message(message: Message, form: Literal["NFC", "NFKC"], steps: list[str]) -> Message:
-    text = message.content
+def _text(text: str, form: Literal["NFC", "NFKC"], steps: list[str]) -> str:
+    if _is_plain(text):
+        return text
     for name, changed in (
         ("line_ends", lambda t: _LINE_ENDS.sub("\n", t)),
         ("control_characters", lambda t: _CONTROL.sub("", t)),
@@ -36,4 +40,11 @@ def _message(message: Message, form: Literal["NFC", "NFKC"], steps: list[str]) -
         if new != text:
             steps.append(name)
             text = new
-    return message if text == message.content else Message(role=message.role, content=text)
+    return text
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text is ASCII and in its one written form already, as most are: told by string methods alone."""
+    if not text.isascii() or " \n" in text or "\t\n" in text or text != text.strip():
+        return False
+    return text.replace("\n", "").replace("\t", "").isprintable()

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from tasks.contracts import Message
+from tasks.contracts import Message, Row
 
-_SPACE = re.compile(r"\s+")
 _SHORT_CHARACTERS = 40
 _SHORT_WORDS = 4
 
 
 def normalised(text: str) -> str:
     """Text without differences of case and white space."""
-    return _SPACE.sub(" ", text).strip().casefold()
+    return " ".join(text.split()).casefold()
 
 
 def prompt_text(prompt: Sequence[Message]) -> str:
@@ -28,8 +26,57 @@ def prompt_text(prompt: Sequence[Message]) -> str:
 
 
 def prompt_key(prompt: Sequence[Message]) -> str:
-    """Equal exactly for prompts that are the same after normalisation, roles and system text included."""
-    return json.dumps([[m.role, normalised(m.content)] for m in prompt], ensure_ascii=False)
+    """Equal exactly for prompts that are the same after normalisation, roles, calls and system text included."""
+    return _dump([turn_key(m) for m in prompt])
+
+
+def turn_key(message: Message) -> list[Any]:
+    """What makes two turns the same: role, normalised text, and calls of tools."""
+    plain: list[Any] = [message.role, normalised(message.content)]
+    return [*plain, *_calls(message)] if message.tool_calls else plain
+
+
+class RowKeys(NamedTuple):
+    """What makes two rows the same, in parts; equal texts of a part mean the same.
+
+    `compared` is what similarity is computed on: the prompt without system messages; where there is none, the answer.
+    """
+
+    messages: str
+    question: str
+    answer: str
+    scope: str
+    compared: str
+
+
+def row_keys(row: Row) -> RowKeys:
+    """Keys of a row.
+
+    scope holds what must be equal for two rows to be near duplicates at all: the declared split, the system text, the
+    tools on offer, and in a preference pair the rejected answer. The question of a preference pair is its prompt with
+    both answers in any order: two pairs contradict each other where they prefer opposite ones. A row without a prompt
+    has no question.
+    """
+    turns = [turn_key(m) for m in row.messages]
+    prompt = turns[: len(row.prompt)]
+    asked = "\n".join(t[1] for t in prompt if t[0] != "system")
+    answer = [answer_key(row.answer), *(_calls(row.messages[-1]) if len(prompt) < len(turns) else [])]
+    rejected = [answer_key(row.rejected)] if row.rejected else []
+    rest = [row.tools, rejected]
+    return RowKeys(
+        messages=_dump([turns, *rest]),
+        question=_dump([prompt, row.tools, sorted([answer[0], *rejected]) if rejected else []])
+        if any(t[1] for t in prompt)
+        else "",
+        answer=_dump(answer),
+        scope=_dump([row.declared_split, [t[1] for t in prompt if t[0] == "system"], *rest]),
+        compared=asked or normalised(row.answer),
+    )
+
+
+def is_free_text(answer: str) -> bool:
+    """Whether an answer is wording rather than a label, a number or an object with fields."""
+    return _is_wording(answer) and _json_object(answer) is None
 
 
 def answer_key(answer: str) -> str:
@@ -60,6 +107,10 @@ def _json_object(answer: str) -> dict[str, Any] | None:
 
 def _is_wording(value: object) -> bool:
     return isinstance(value, str) and (len(value) > _SHORT_CHARACTERS or len(value.split()) > _SHORT_WORDS)
+
+
+def _calls(message: Message) -> list[Any]:
+    return [[call.name, call.arguments] for call in message.tool_calls]
 
 
 def _plain(value: object) -> object:

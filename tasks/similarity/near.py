@@ -32,12 +32,6 @@ def shingles(text: str, size: int) -> set[str]:
     return {text[i : i + size] for i in range(len(text) - size + 1)}
 
 
-def near_pairs(texts: Sequence[str], threshold: float, size: int) -> list[Pair]:
-    """Pairs left < right within one list whose similarity is at least the threshold, ordered."""
-    full, prefix = _incidence(texts, threshold, size)
-    return sorted(p for p in _pairs(full, prefix, full, prefix, threshold) if p.left < p.right)
-
-
 def near_pairs_between(left: Sequence[str], right: Sequence[str], threshold: float, size: int) -> list[Pair]:
     """Pairs between two lists whose similarity is at least the threshold, ordered."""
     full, prefix = _incidence([*left, *right], threshold, size)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import zip_longest
 
 from pydantic import Field
 
@@ -37,16 +39,44 @@ class Profile(Record):
     )
 
 
-def profile(prompts: Sequence[str], answers: Iterable[str] = ()) -> Profile:
+@dataclass
+class Profiling:
+    """Counts prompts and answers one by one; what two of them saw can be added up. Memory grows with the vocabulary."""
+
+    rows: int = 0
+    lengths: list[int] = field(default_factory=lambda: [0] * (len(LENGTH_BOUNDS) + 1))
+    rows_of_word: Counter[str] = field(default_factory=Counter)
+    values: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def add(self, prompt: str, answer: str | None = None) -> None:
+        self.rows += 1
+        self.lengths[length_class(prompt)] += 1
+        self.rows_of_word.update(set(words(prompt)))
+        for name, value in _fields(answer) if answer is not None else ():
+            self.values.setdefault(name, Counter())[value] += 1
+
+    def merge(self, other: Profiling) -> None:
+        """Add what another one saw."""
+        self.rows += other.rows
+        self.lengths = [a + b for a, b in zip(self.lengths, other.lengths, strict=True)]
+        self.rows_of_word.update(other.rows_of_word)
+        for name, values in other.values.items():
+            self.values.setdefault(name, Counter()).update(values)
+
+    def result(self) -> Profile:
+        frequent = [(word_hash(w), n) for w, n in self.rows_of_word.items() if n >= MIN_ROWS_OF_WORD]
+        top = sorted(frequent, key=lambda item: (-item[1], item[0]))[:MAX_WORDS]
+        labels = {name: _labels(values) for name, values in sorted(self.values.items())}
+        answers = {name: values for name, values in labels.items() if values}
+        return Profile(rows=self.rows, lengths=tuple(self.lengths), words=dict(top), answers=answers)
+
+
+def profile(prompts: Iterable[str], answers: Iterable[str] = ()) -> Profile:
     """Profile of prompts and, where known, their answers."""
-    lengths = [0] * (len(LENGTH_BOUNDS) + 1)
-    rows_of_word: Counter[str] = Counter()
-    for prompt in prompts:
-        lengths[length_class(prompt)] += 1
-        rows_of_word.update({word_hash(w) for w in words(prompt)})
-    frequent = [(w, n) for w, n in rows_of_word.items() if n >= MIN_ROWS_OF_WORD]
-    top = sorted(frequent, key=lambda item: (-item[1], item[0]))[:MAX_WORDS]
-    return Profile(rows=len(prompts), lengths=tuple(lengths), words=dict(top), answers=_values(answers))
+    found = Profiling()
+    for prompt, answer in zip_longest(prompts, answers):
+        found.add(prompt, answer)
+    return found.result()
 
 
 def words(text: str) -> list[str]:
@@ -64,17 +94,10 @@ def length_class(prompt: str) -> int:
     return next((i for i, bound in enumerate(LENGTH_BOUNDS) if count <= bound), len(LENGTH_BOUNDS))
 
 
-def _values(answers: Iterable[str]) -> dict[str, dict[str, int]]:
-    counts: dict[str, Counter[str]] = {}
-    for answer in answers:
-        for field, value in _fields(answer):
-            counts.setdefault(field, Counter())[value] += 1
-    return {field: _labels(values) for field, values in sorted(counts.items()) if _labels(values)}
-
-
 def _labels(values: Counter[str]) -> dict[str, int]:
     """Values that repeat; one that stands in a single row may be somebody's own words."""
-    return dict(sorted((v, n) for v, n in values.most_common(MAX_VALUES) if n >= MIN_ROWS_OF_WORD))
+    ranked = sorted(((v, n) for v, n in values.items() if n >= MIN_ROWS_OF_WORD), key=lambda item: (-item[1], item[0]))
+    return dict(sorted(ranked[:MAX_VALUES]))
 
 
 def _fields(answer: str) -> list[tuple[str, str]]:

@@ -10,15 +10,12 @@ from typing import Any
 
 from tasks.contracts import Record
 from tasks.errors import EnvironmentUnusable
-from tasks.validate.frames import Columns
-from tasks.validate.rules import Suite
+from tasks.validate.rules import Columns, Suite
 
 _PROJECT = "great_expectations"
-_STYLE = """<style>body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;width:100%}td,th{border:1px solid #ccc;padding:.35rem .6rem;text-align:left}
-.fa-check-circle::before{content:"passed"}.fa-times::before{content:"broken"}.fa-exclamation-triangle::before{content:"error"}
-.modal,.ge-walkthrough-modal,.navbar,footer{display:none}</style>"""
+_HOME = '<!doctype html><meta http-equiv="refresh" content="0; url=../index.html"><a href="../index.html">Home</a>'
 _SCRIPT = re.compile(r"<script\b.*?</script>|<script\b[^>]*/>", re.DOTALL | re.IGNORECASE)
+_STYLES = re.compile(r"<style\b.*?</style>", re.DOTALL | re.IGNORECASE)
 _LOADED = re.compile(r"<(?:link|img|iframe|source)\b[^>]*>", re.IGNORECASE)
 _URL = re.compile(r"url\([^)]*\)|@import[^;]*;", re.IGNORECASE)
 
@@ -71,13 +68,12 @@ class Expectations:
         """
         import pandas as pd
 
-        # Plain Python strings: pandas' own text type hands regular expressions to another engine (RE2).
-        frame = {n: pd.Series(v, dtype=object if v and isinstance(v[0], str) else None) for n, v in columns.items()}
+        frame = pd.DataFrame({name: columns[name] for name in suite.columns})
         loaded = self._context.suites.get(suite.name)
         batch = self._context.data_sources.get("rows").get_asset(asset).get_batch_definition("whole")
         definition = self._gx.ValidationDefinition(name=suite.name, data=batch, suite=loaded)
         result = self._context.validation_definitions.add(definition).run(
-            batch_parameters={"dataframe": pd.DataFrame(frame)},
+            batch_parameters={"dataframe": frame},
             result_format="SUMMARY",
             expectation_parameters={k: _whole(v) for k, v in parameters.items()},
         )
@@ -92,18 +88,29 @@ class Expectations:
             )
         return [found[rule.code] for rule in suite.rules]
 
-    def write_docs(self, target: Path) -> None:
-        """Move the Data Docs to `target`, with nothing in them that a browser would fetch from the network."""
+    def write_docs(self, target: Path) -> dict[str, str]:
+        """Move the Data Docs to `target`, with nothing in them that a browser would fetch from the network.
+
+        Returns:
+            suite → path of its page of results inside `target`.
+        """
         self._context.build_data_docs()
         shutil.move(self.folder / "uncommitted" / "data_docs" / "local_site", target)
-        for page in target.rglob("*.html"):
-            page.write_text(offline(page.read_text(encoding="utf-8")), encoding="utf-8")
         shutil.rmtree(target / "static")  # 4 MB of logos and fonts that the pages no longer refer to
+        style = (Path(__file__).parent / "data_docs.css").read_text(encoding="utf-8")
+        for page in target.rglob("*.html"):
+            page.write_text(offline(page.read_text(encoding="utf-8"), style), encoding="utf-8")
+        (target / "index.html").write_text(_HOME, encoding="utf-8")  # theirs is a table that only a script shows
+        pages = sorted((target / "validations").rglob("*.html"))
+        return {
+            page.relative_to(target / "validations").parts[0]: page.relative_to(target).as_posix() for page in pages
+        }
 
 
-def offline(html: str) -> str:
-    """A page that stands for itself: without scripts, images and style sheets of its own; links to click on stay."""
-    return _URL.sub("none", _LOADED.sub("", _SCRIPT.sub("", html))).replace("</head>", f"{_STYLE}</head>", 1)
+def offline(html: str, style: str) -> str:
+    """A page that stands for itself: without scripts and images, with this style only; links to click on stay."""
+    bare = _LOADED.sub("", _STYLES.sub("", _SCRIPT.sub("", html)))
+    return _URL.sub("none", bare).replace("</head>", f"<style>{style}</style></head>", 1)
 
 
 def _result(result: Any) -> RuleResult:
@@ -116,7 +123,8 @@ def _result(result: Any) -> RuleResult:
             remedy="correct the rule in great_expectations/",
         )
     observed = result.result.get("observed_value", "")
-    return RuleResult(code=code, passed=bool(result.success), observed=str(observed),
+    shown = f"{observed:.6g}" if isinstance(observed, float) else str(observed)
+    return RuleResult(code=code, passed=bool(result.success), observed=shown,
                       unexpected=int(result.result.get("unexpected_count", 0)))  # fmt: skip
 
 

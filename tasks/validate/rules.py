@@ -7,18 +7,19 @@ two counts have to agree.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from tasks.contracts import Record
 from tasks.errors import UsageError
-from tasks.validate.frames import Columns
 
 Values = Mapping[str, float]
+Columns = Mapping[str, Any]
+Severity = Literal["critical", "warning"]
 
 
 class Rule(Record):
@@ -27,7 +28,20 @@ class Rule(Record):
     type: str
     code: str = Field(description="Reason code of the rows that break it.")
     text: str = Field(description="The rule in plain words.")
+    severity: Severity = Field("critical", description="critical: row quarantined or data refused; warning: reported.")
+    repair: str = Field("", description="What a person can do about a row that breaks it.")
     kwargs: dict[str, Any]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that the rule looks at."""
+        named = [self.kwargs.get(key) for key in ("column", "column_A", "column_B")]
+        return (*(str(name) for name in named if name), *self.kwargs.get("column_list", ()))
+
+    def limits(self, parameters: Values) -> dict[str, float]:
+        """The parameters that the rule names, with their values."""
+        names = [v["$PARAMETER"] for v in self.kwargs.values() if isinstance(v, dict)]
+        return {name: parameters[name] for name in names}
 
 
 class Suite(Record):
@@ -37,16 +51,36 @@ class Suite(Record):
     rules: tuple[Rule, ...]
     defaults: dict[str, float]
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for rule in self.rules for name in rule.columns))
+
     def parameters(self, values: Values) -> dict[str, float]:
         """Defaults, replaced by those of the run's values that this suite uses."""
         return {name: values.get(name, default) for name, default in self.defaults.items()}
+
+
+def read_suites(folder: Path) -> dict[str, Suite]:
+    """All suites of a project, by name.
+
+    Raises:
+        UsageError: a suite is not sound, or two row rules have one code.
+    """
+    suites = {suite.name: suite for suite in map(read_suite, sorted(folder.glob("*.json")))}
+    codes = [rule.code for suite in suites.values() for rule in suite.rules]
+    twice = sorted({code for code in codes if codes.count(code) > 1})
+    if twice:
+        raise UsageError(
+            "two rules have one code", where=str(folder), why=", ".join(twice), remedy="rename one of them"
+        )
+    return suites
 
 
 def read_suite(path: Path) -> Suite:
     """The suite as it stands in the project.
 
     Raises:
-        UsageError: a rule without code or words, or one that names a parameter without a default.
+        UsageError: a rule without code, words or severity, or one that names a parameter without a default.
     """
     raw = json.loads(path.read_text(encoding="utf-8"))
     rules = tuple(_rule(expectation, path) for expectation in raw["expectations"])
@@ -63,18 +97,25 @@ def read_suite(path: Path) -> Suite:
 
 
 def _rule(expectation: Mapping[str, Any], path: Path) -> Rule:
-    meta = expectation.get("meta") or {}
-    if not {"code", "rule"} <= set(meta):
+    meta, severity = expectation.get("meta") or {}, expectation.get("severity")
+    if not {"code", "rule"} <= set(meta) or severity not in ("critical", "warning"):
         raise UsageError(
-            "a rule has no code or no words",
+            "a rule has no code, no words or no severity",
             where=f"{path}: {expectation.get('type')}",
-            remedy='add "meta": {"code": "...", "rule": "..."} to the expectation',
+            remedy='add "meta": {"code": "...", "rule": "..."} and "severity": "critical" or "warning"',
         )
-    return Rule(type=expectation["type"], code=meta["code"], text=meta["rule"], kwargs=expectation["kwargs"])
+    return Rule(
+        type=expectation["type"],
+        code=meta["code"],
+        text=meta["rule"],
+        severity=severity,
+        repair=meta.get("repair", ""),
+        kwargs=expectation["kwargs"],
+    )
 
 
-def broken_rows(rule: Rule, columns: Columns, parameters: Values) -> list[bool]:
-    """Which rows break the rule.
+def broken_rows(rule: Rule, columns: Columns, parameters: Values) -> Any:
+    """Which rows break the rule, as an array of truth values. A value that was not measured (NaN) breaks nothing.
 
     Raises:
         UsageError: a type of expectation that does not judge rows one by one.
@@ -87,18 +128,22 @@ def broken_rows(rule: Rule, columns: Columns, parameters: Values) -> list[bool]:
             remedy=f"use one of {', '.join(sorted(_JUDGES))}, or move the rule to dataset_rules",
         )
     kwargs = {k: parameters[v["$PARAMETER"]] if isinstance(v, dict) else v for k, v in rule.kwargs.items()}
-    return [not judge(value, kwargs) for value in columns[str(rule.kwargs["column"])]]
+    values = np.asarray(columns[str(rule.kwargs["column"])])
+    measured = ~np.isnan(values) if values.dtype.kind == "f" else True
+    return ~judge(values, kwargs) & measured
 
 
-def _between(value: float, kwargs: Mapping[str, Any]) -> bool:
+def _between(values: Any, kwargs: Mapping[str, Any]) -> Any:
     low, high = kwargs.get("min_value"), kwargs.get("max_value")
-    return (low is None or value >= low) and (high is None or value <= high)
+    inside = np.ones(len(values), dtype=bool)
+    if low is not None:
+        inside &= values >= low
+    if high is not None:
+        inside &= values <= high
+    return inside
 
 
-_JUDGES: dict[str, Callable[[Any, Mapping[str, Any]], bool]] = {
-    "expect_column_values_to_match_regex": lambda v, k: re.search(k["regex"], v) is not None,
-    "expect_column_values_to_not_match_regex": lambda v, k: re.search(k["regex"], v) is None,
+_JUDGES: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "expect_column_values_to_be_between": _between,
-    "expect_column_value_lengths_to_be_between": lambda v, k: _between(len(v), k),
-    "expect_column_values_to_be_in_set": lambda v, k: v in k["value_set"],
+    "expect_column_values_to_be_in_set": lambda values, k: np.isin(values, k["value_set"]),
 }

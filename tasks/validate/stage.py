@@ -1,21 +1,36 @@
-"""The stage as a whole: row rules, quarantine of what breaks them, dataset rules, report."""
+"""The stage as a whole: measures, row rules, quarantine of what breaks them, dataset rules, report.
+
+Two passes over the shards with the rules in between. The first turns each kept row into a line of numbers; on those
+Great Expectations and an evaluation of our own judge; the second writes every row with its score and its outcome.
+Beyond the numbers (about 150 bytes a row, twice while they are judged) memory does not depend on the number of rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from functools import partial
+from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tasks.adapters.row_files import Privacy, count_rows, quarantined, read_output, write_output
+from tasks import progress
+from tasks.adapters.engine import Engine, open_engine
+from tasks.adapters.row_files import Output, Shard, finish_output, open_output, shard_path
 from tasks.adapters.store import Store, stage_key
-from tasks.contracts import Record, Row, Rows, ValidatedRows
+from tasks.contracts import Record, Rows, ValidatedRows
 from tasks.digest import digest_folder
-from tasks.errors import DataRefused, EnvironmentUnusable
+from tasks.errors import DataRefused
 from tasks.validate.config import ChecksConfig
-from tasks.validate.expectations import Expectations, RuleResult, project_folder
-from tasks.validate.frames import Columns, CountTokens, row_columns, totals_columns
-from tasks.validate.rules import Rule, Suite, Values, broken_rows, read_suite
+from tasks.validate.decisions import overlays_at_hand
+from tasks.validate.expectations import Expectations, project_folder
+from tasks.validate.language import check_codes
+from tasks.validate.lengths import longest_sequence
 
-REVISION = 1
+if TYPE_CHECKING:
+    from tasks.validate.judge import RowVerdicts
+    from tasks.validate.shards import Judged, Measured, Work
+
+REVISION = 2
 DOCS = "data_docs"
 
 
@@ -27,131 +42,139 @@ class Verdict(Record):
 
 
 def validate_rows(
-    rows: Rows, checks: ChecksConfig, tokenizer_digest: str, count_tokens: CountTokens, store: Store
+    rows: Rows, checks: ChecksConfig, tokenizer_digest: str, tokenizer: Path, store: Store
 ) -> ValidatedRows:
     """Rows after the rules.
 
+    Args:
+        tokenizer: folder of the base model; its tokenizer is loaded where rows are measured.
+
     Raises:
-        DataRefused: a rule about the whole dataset is broken; the report is in the store.
+        DataRefused: a critical rule about the whole dataset is broken; the report is in the store.
         EnvironmentUnusable: Great Expectations and our own evaluation do not agree.
     """
-    verdict = judge_rows(rows, checks, tokenizer_digest, count_tokens, store)
+    verdict = judge_rows(rows, checks, tokenizer_digest, tokenizer, store)
     if verdict.refusals:
         raise DataRefused(
             "the data breaks rules that every dataset must keep",
             where=f"{rows.counts.rows_in} rows in",
             why="; ".join(verdict.refusals),
-            remedy=f"see {store.path(verdict.validated.report_uri) / 'index.html'}; repair the data or change checks",
+            remedy=f"see {store.path(verdict.validated.report_uri) / 'index.html'}; repair the data or change checks; "
+            "`tuneloop data quarantine list` shows the rows and what can be done about each",
         )
     return verdict.validated
 
 
-def judge_rows(
-    rows: Rows, checks: ChecksConfig, tokenizer_digest: str, count_tokens: CountTokens, store: Store
-) -> Verdict:
-    """The verdict, computed unless it is stored."""
-    key = stage_key(REVISION, rows.digest, checks, tokenizer_digest, digest_folder(project_folder()))
+def judge_rows(rows: Rows, checks: ChecksConfig, tokenizer_digest: str, tokenizer: Path, store: Store) -> Verdict:
+    """The verdict, computed unless it is stored. What people decided about rows at hand is part of the key."""
+    check_codes(checks.languages)
+    overlays = overlays_at_hand(rows, store)
+    limited = _as_the_model_reads(checks, tokenizer)
+    decisions = [overlay.digest for overlay in overlays]
+    key = stage_key(REVISION, rows.digest, limited, tokenizer_digest, digest_folder(project_folder()), decisions)
 
     def make(folder: Path) -> Verdict:
-        read, privacy = read_output(store.path(rows.uri))
-        return _judge(read, privacy, checks, count_tokens, folder, store.uri("validate", key))
+        from tasks.validate.shards import Work
+
+        output = open_output(store, rows.uri)
+        by_row = {overlay.row_id: overlay for overlay in overlays}
+        work = Work(checks=limited, tokenizer=str(tokenizer), privacy=output.privacy, overlays=by_row)
+        paths = [shard_path(store, shard) for shard in output.shards]
+        return _Run(work, output, paths, folder, store.uri("validate", key)).verdict()
 
     return store.produce("validate", key, Verdict, make)
 
 
-def _judge(
-    rows: Sequence[Row], privacy: Privacy, checks: ChecksConfig, count_tokens: CountTokens, folder: Path, uri: str
-) -> Verdict:
-    suites = {n: read_suite(project_folder() / "expectations" / f"{n}.json") for n in _SUITES}
-    values = {k: float(v) for k, v in checks.model_dump().items()}
-    expectations = Expectations(folder / "gx")
-    columns = row_columns([r for r in rows if r.outcome == "kept"], count_tokens)
-    judged = _quarantine(rows, suites["row_rules"], columns, values, expectations)
-    refusals = _refusals(judged, columns, suites, values, expectations)
-    expectations.write_docs(folder / DOCS)
-    validated = ValidatedRows(
-        rows=write_output(folder, uri, judged, privacy),
-        rules=sum(len(suite.rules) for suite in suites.values()),
-        warnings=_warnings(judged, checks),
-        report_uri=f"{uri}/{DOCS}",
-    )
-    return Verdict(validated=validated, refusals=refusals)
+def _as_the_model_reads(checks: ChecksConfig, tokenizer: Path) -> ChecksConfig:
+    """The checks with no longer rows than the model can read; the report and the reasons name the limit that holds."""
+    longest = longest_sequence(tokenizer)
+    if longest is None or longest >= checks.max_tokens:
+        return checks
+    return checks.model_copy(update={"max_tokens": longest})
 
 
-_SUITES = ("row_rules", "dataset_rules", "totals_rules")
+class _Run:
+    """One computation of the verdict in its work folder."""
 
+    def __init__(self, work: Work, output: Output, paths: list[Path], folder: Path, uri: str) -> None:
+        self.work, self.output, self.paths, self.folder, self.uri = work, output, paths, folder, uri
 
-def _quarantine(
-    rows: Sequence[Row], suite: Suite, columns: Columns, values: Values, expectations: Expectations
-) -> list[Row]:
-    """Quarantine rows that break a row rule; the first rule in the suite's order is the reason."""
-    parameters = suite.parameters(values)
-    masks = [broken_rows(rule, columns, parameters) for rule in suite.rules]
-    results = expectations.run(suite, "kept", columns, parameters)
-    compare_counts(suite, masks, results)
-    reasons: dict[str, str] = {}
-    for rule, mask in zip(suite.rules, masks, strict=True):
-        for position, broken in enumerate(mask):
-            if broken:
-                reasons.setdefault(columns["row_id"][position], _words(rule, columns, position, parameters))
-    codes = {row_id: words.split(":", 1) for row_id, words in reasons.items()}
-    return [quarantined(r, *codes[r.row_id]) if r.row_id in codes and r.outcome == "kept" else r for r in rows]
+    def verdict(self) -> Verdict:
+        from tasks.validate.judge import judge_dataset, judge_row_rules
+        from tasks.validate.rules import read_suites
 
+        suites = read_suites(project_folder() / "expectations")
+        values = {k: float(v) for k, v in self.work.checks.model_dump(exclude={"languages"}).items()}
+        with open_engine(len(self.paths)) as engine:
+            measured = self._measure(engine)
+            expectations = Expectations(self.folder / "gx")
+            verdicts = judge_row_rules(measured, suites, values, expectations)
+            shards = self._rewrite(engine, measured, verdicts)
+        rows = finish_output(self.folder, self.uri, shards, self.output.privacy)
+        dataset = judge_dataset(rows, verdicts.kept, suites, values, expectations)
+        self._write_report(rows, verdicts, dataset, expectations)
+        validated = ValidatedRows(
+            rows=rows,
+            rules=len(verdicts.reports) + len(dataset.reports),
+            warnings=(*verdicts.warnings, *dataset.warnings),
+            report_uri=f"{self.uri}/{DOCS}",
+        )
+        return Verdict(validated=validated, refusals=dataset.refusals)
 
-def compare_counts(suite: Suite, masks: Sequence[Sequence[bool]], results: Sequence[RuleResult]) -> None:
-    """Refuse to go on where the two evaluations differ: one of them looked at something else.
+    def _measure(self, engine: Engine) -> list[Measured]:
+        from tasks.validate.shards import measure_shard
 
-    Raises:
-        EnvironmentUnusable: the counts differ.
-    """
-    for rule, mask, result in zip(suite.rules, masks, results, strict=True):
-        if sum(mask) != result.unexpected:
-            raise EnvironmentUnusable(
-                "two evaluations of one rule do not agree",
-                where=f"{suite.name}: {rule.code}",
-                why=f"Great Expectations counts {result.unexpected} rows that break it, Tuneloop {sum(mask)}",
-                remedy="compare the installed version with constraints.txt, and report this",
-            )
+        made = []
+        for found in engine.map(partial(measure_shard, work=self.work), self.paths):
+            made.append(found)
+            self._tell("measured", len(made))
+        return made
 
+    def _rewrite(self, engine: Engine, measured: list[Measured], verdicts: RowVerdicts) -> list[Shard]:
+        from tasks.validate.quarantine_file import QUARANTINE, join_parts
+        from tasks.validate.shards import part_path, rewrite_shard
 
-def _words(rule: Rule, columns: Columns, position: int, parameters: Values) -> str:
-    limits = [f"{v['$PARAMETER']} {parameters[v['$PARAMETER']]:g}" for v in rule.kwargs.values() if isinstance(v, dict)]
-    value = columns[rule.kwargs["column"]][position]
-    seen = f" (it has {value}, {', '.join(limits)})" if limits else ""
-    return f"{rule.code}:{rule.text}{seen}"
+        judged = self._judged(measured, verdicts)
+        shards = []
+        for shard in engine.map(partial(rewrite_shard, work=self.work, folder=self.folder, uri=self.uri), judged):
+            shards.append(shard)
+            self._tell("written", len(shards))
+        join_parts([part_path(self.folder, j.file) for j in judged], self.folder / QUARANTINE)
+        shutil.rmtree(self.folder / "quarantine", ignore_errors=True)
+        return shards
 
+    def _judged(self, measured: list[Measured], verdicts: RowVerdicts) -> list[Judged]:
+        """The verdicts, parted by shards."""
+        from tasks.validate.shards import Judged
 
-def _refusals(
-    rows: Sequence[Row], columns: Columns, suites: dict[str, Suite], values: Values, expectations: Expectations
-) -> tuple[str, ...]:
-    kept = {row.row_id for row in rows if row.outcome == "kept"}
-    if not kept:
-        return ("no row is left after quarantine",)
-    left = [i for i, row_id in enumerate(columns["row_id"]) if row_id in kept]
-    frames = {
-        "dataset_rules": ("kept", {name: [column[i] for i in left] for name, column in columns.items()}),
-        "totals_rules": ("totals", totals_columns(count_rows(rows))),
-    }
-    refusals = []
-    for name, (asset, frame) in frames.items():
-        parameters = suites[name].parameters(values)
-        results = expectations.run(suites[name], asset, frame, parameters)
-        broken = [(rule, r) for rule, r in zip(suites[name].rules, results, strict=True) if not r.passed]
-        refusals += [_refusal(rule, result, frame, parameters) for rule, result in broken]
-    return tuple(refusals)
+        ends = list(accumulate((len(m.numbers) for m in measured), initial=0))
+        judged = []
+        for number, (path, (start, end)) in enumerate(zip(self.paths, pairwise(ends), strict=True)):
+            score: Any = verdicts.numbers["quality"][start:end].copy()
+            breaches = verdicts.between(start, end)
+            judged.append(Judged(path=path, file=f"{number:06d}.jsonl", quality=score, breaches=breaches))
+        return judged
 
+    def _write_report(self, rows: Rows, verdicts: RowVerdicts, dataset: Any, expectations: Expectations) -> None:
+        from tasks.validate.report import Report, write_page
+        from tasks.validate.totals import language_shares
 
-def _refusal(rule: Rule, result: RuleResult, frame: Columns, parameters: Values) -> str:
-    limits = [
-        f"{v['$PARAMETER']} is {parameters[v['$PARAMETER']]:g}" for v in rule.kwargs.values() if isinstance(v, dict)
-    ]
-    column = frame.get(rule.kwargs.get("column", ""), [])
-    observed = result.observed or (f"{column[0]:.3g}" if len(column) == 1 else f"{result.unexpected} rows break it")
-    return f"{rule.text}: {', '.join([*limits, f'observed {observed}'])}"
+        docs = self.folder / DOCS
+        pages = expectations.write_docs(docs / "great_expectations")
+        report = Report(
+            rules=(*verdicts.reports, *dataset.reports),
+            counts=rows.counts,
+            reasons=rows.reasons,
+            refusals=dataset.refusals,
+            warnings=(*verdicts.warnings, *dataset.warnings),
+            languages=language_shares(verdicts.numbers),
+            toxicity_measured=self.work.checks.max_toxicity < 1,
+            decisions=len(self.work.overlays),
+            pages={suite: f"great_expectations/{page}" for suite, page in pages.items()},
+        )
+        write_page(report, verdicts.numbers, docs / "index.html")
 
-
-def _warnings(rows: Sequence[Row], checks: ChecksConfig) -> tuple[str, ...]:
-    kept = count_rows(rows).kept
-    if kept < checks.warn_rows:
-        return (f"only {kept} rows are kept; with fewer than {checks.warn_rows} little can be learned or proven",)
-    return ()
+    def _tell(self, text: str, done: int) -> None:
+        progress.stop_if_interrupted()
+        told = progress.Progress(stage="validate", state="running", text=text, done=done, total=len(self.paths))
+        progress.publish(told)

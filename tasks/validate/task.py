@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 from prefect import task
@@ -11,7 +10,6 @@ from prefect.artifacts import create_table_artifact
 from tasks import progress
 from tasks.adapters.store import Store
 from tasks.contracts import BaseModelRef, Rows, ValidatedRows
-from tasks.tokens import count_tokens, load_tokenizer
 from tasks.validate.config import ChecksConfig
 from tasks.validate.stage import validate_rows
 
@@ -20,10 +18,7 @@ from tasks.validate.stage import validate_rows
 def validate(rows: Rows, checks: ChecksConfig, base: BaseModelRef) -> ValidatedRows:
     """Apply the rules of the Great Expectations project; broken rows go to quarantine."""
     with progress.stage("validate"):
-        tokenizer = functools.cache(load_tokenizer)
-        validated = validate_rows(
-            rows, checks, base.tokenizer_digest, lambda m: count_tokens(tokenizer(Path(base.path)), m), Store.open()
-        )
+        validated = validate_rows(rows, checks, base.tokenizer_digest, Path(base.path), Store.open())
         table = [{"what": name, "rows": count} for name, count in validated.rows.counts.model_dump().items()]
         table += [{"what": code, "rows": count} for code, count in validated.rows.reasons.items()]
         create_table_artifact(key="rows-validated", table=table, description=f"{validated.rules} rules evaluated")

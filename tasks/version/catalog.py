@@ -1,35 +1,23 @@
-"""What can be done with dataset versions that exist: list, show, compare, verify, bring back, export."""
+"""Dataset versions that exist: list them, find one by its address, look at it, bring its rows back."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.adapters import ledger
-from tasks.adapters.claim import claim
+from tasks.adapters import audit, ledger
 from tasks.adapters.ledger import VersionEntry
-from tasks.adapters.row_files import read_rows
+from tasks.adapters.row_files import iter_rows
 from tasks.adapters.store import Store, stage_key
-from tasks.contracts import DatasetVersion, Digest, Record, Row
-from tasks.digest import digest_file, digest_of
+from tasks.contracts import DatasetVersion
+from tasks.digest import digest_of
 from tasks.errors import UsageError
-from tasks.version.content import ALL, CARD, MANIFEST, Manifest, read_manifest, write_manifest
-from tasks.version.stage import Written, describe, register
+from tasks.version.content import ALL, CARD, TRAIN, Manifest, read_manifest, write_manifest
+from tasks.version.split import entities
+from tasks.version.stage import Written, describe, register, versions_claim
 
 _ADDRESS = re.compile(r"ds://(?P<project>[a-z0-9_-]+)/(?P<name>[a-z0-9_-]+)(?:@(?P<version>\d+\.\d+\.\d+|latest))?")
-
-
-class Difference(Record):
-    """What two versions differ in. Rows are compared by content; ids are those of the version that has the row."""
-
-    old: str
-    new: str
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    moved: tuple[str, ...]
-    policy_changed: bool
 
 
 def list_versions(project: str | None = None) -> list[VersionEntry]:
@@ -64,31 +52,6 @@ def show(address: str, store: Store) -> tuple[DatasetVersion, str]:
     return describe(entry, read_manifest(folder), new=False), (folder / CARD).read_text(encoding="utf-8")
 
 
-def diff(old: str, new: str, store: Store) -> Difference:
-    """Rows that were added, removed, or moved between training and test."""
-    before, after = find(old), find(new)
-    one, two = (_by_content(store, entry) for entry in (before, after))
-    both = sorted(one.keys() & two.keys())
-    return Difference(
-        old=before.address, new=after.address,
-        added=tuple(two[d].row_id for d in sorted(two.keys() - one.keys())),
-        removed=tuple(one[d].row_id for d in sorted(one.keys() - two.keys())),
-        moved=tuple(two[d].row_id for d in both if one[d].split != two[d].split),
-        policy_changed=before.policy_digest != after.policy_digest,
-    )  # fmt: skip
-
-
-def verify(address: str, store: Store) -> list[str]:
-    """Names of files that are missing or not what the manifest says; empty where all is well."""
-    entry = find(address)
-    folder = store.path(entry.uri)
-    if not (folder / MANIFEST).is_file():
-        return [MANIFEST]
-    manifest = read_manifest(folder)
-    bad = [n for n, d in manifest.files.items() if not (folder / n).is_file() or digest_file(folder / n) != d]
-    return bad + ([MANIFEST] if digest_of(manifest) != entry.manifest_digest else [])
-
-
 def rollback(address: str, store: Store) -> DatasetVersion:
     """A new version with the rows of an old one; nothing is deleted, and what was held out since stays held out.
 
@@ -96,7 +59,7 @@ def rollback(address: str, store: Store) -> DatasetVersion:
         UsageError: no such version, or it is the newest one already.
     """
     entry = find(address)
-    with claim(store.root / "locks" / f"versions-{entry.project}.lock", f"dataset versions of {entry.project}"):
+    with versions_claim(store, entry.project):
         newest = ledger.entries(entry.project, entry.name)[-1]
         if newest.digest == entry.digest and newest.policy_digest == entry.policy_digest:
             raise UsageError("the newest version has these rows already", where=newest.address)
@@ -107,45 +70,42 @@ def rollback(address: str, store: Store) -> DatasetVersion:
             source = store.path(entry.uri)
             manifest = read_manifest(source).model_copy(update={"restores": f"{entry.address} after {newest.version}"})
             for name in manifest.files:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source / name, folder / name)
             write_manifest(folder, manifest)
             return Written(manifest_digest=digest_of(manifest))
 
         written = store.produce("version", key, Written, make)
-        return register(store, store.uri("version", key), written.manifest_digest, None)
+        version = register(store, store.uri("version", key), written.manifest_digest)
+    audit.record("dataset.rolled_back", version.address, details={"rows_of": entry.address})
+    return version
 
 
 def _refuse_held_out(entry: VersionEntry, store: Store) -> None:
     """An old version may train on rows that a later one holds out: bringing it back would spoil every later score."""
-    from tasks.version.split import prompt_entity
-
-    train = [row for row in read_rows(store.path(entry.uri) / ALL) if row.split == "train"]
-    held = ledger.held_out(entry.project, [prompt_entity(row) for row in train])
+    folder = rows_path(entry, store).parent
+    group_by = read_manifest(folder).group_by or None
+    held = ledger.held_out(entry.project, (e for row in iter_rows(folder / TRAIN) for e in entities(row, group_by)))
     if held:
         raise UsageError("this version trains on rows that a later version holds out", where=entry.address,
-                         why=f"{len(held)} prompts are in the holdout ledger",
+                         why=f"{len(held)} prompts or groups are in the holdout ledger",
                          remedy="run the pipeline on the old data: the ledger then decides the split")  # fmt: skip
 
 
-def export(address: str, target: Path, store: Store) -> list[Path]:
-    """Copy a version's files to a folder that does not exist yet or is empty.
+def rows_path(entry: VersionEntry, store: Store) -> Path:
+    """The file with all rows of a version.
 
     Raises:
-        UsageError: the folder holds something.
+        UsageError: an erasure has taken the rows; only the manifest is left.
     """
-    entry = find(address)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError("the target is not an empty folder", where=str(target), remedy="give another folder")
-    target.mkdir(parents=True, exist_ok=True)
-    source = store.path(entry.uri)
-    return [Path(shutil.copyfile(source / n, target / n)) for n in (*read_manifest(source).files, MANIFEST)]
+    path = store.path(entry.uri) / ALL
+    if not path.is_file():
+        raise UsageError("the rows of this version are not there any more", where=entry.address,
+                         why="an erasure took them, or its files were deleted by hand",
+                         remedy="`tuneloop data list` shows the versions that came after it")  # fmt: skip
+    return path
 
 
 def manifest_of(address: str, store: Store) -> Manifest:
     """The manifest of a version."""
     return read_manifest(store.path(find(address).uri))
-
-
-def _by_content(store: Store, entry: VersionEntry) -> dict[Digest, Row]:
-    rows: Sequence[Row] = [r for r in read_rows(store.path(entry.uri) / ALL) if r.outcome == "kept"]
-    return {digest_of([m.model_dump() for m in row.messages]): row for row in rows}

@@ -1,33 +1,61 @@
-"""Who is trained on and who is held out. Pure: rows and what the ledger holds in, membership with reasons out."""
+"""Who is trained on and who is held out. Pure: keys of rows and what the ledger holds in, membership with reasons out.
+
+The decision is made on arrays, one line for each kept row of about 80 bytes; no row is in memory.
+"""
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tasks.adapters.row_files import merged
-from tasks.contracts import Message, Record, Row, Split
+from tasks.contracts import Row
 from tasks.digest import digest_of
 from tasks.errors import DataRefused, UsageError
-from tasks.similarity.keys import prompt_text
-from tasks.similarity.near import near_pairs_between
+from tasks.similarity.keys import answer_key, normalised, prompt_text
 from tasks.version.config import SplitConfig
 
-SHINGLE_CHARACTERS = 5
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_TRAIN, _TEST = 1, 2
+_DECLARED = {None: 0, "train": _TRAIN, "test": _TEST}
+_ANSWER = "answer"
 
 
-class Membership(Record):
-    """Row id → split of every kept row, and what deviated from the plain rule."""
+class SplitKeys(NamedTuple):
+    """Of the kept rows of some shards, in canonical order, what membership depends on."""
 
-    splits: dict[str, Split]
-    deviations: tuple[str, ...] = ()
+    row_id: NDArray[Any]
+    place: NDArray[Any]  # number of the row in its shard
+    offset: NDArray[Any]  # byte at which its line starts
+    prompt: NDArray[Any]  # first 16 bytes of `prompt_entity`
+    group: NDArray[Any]  # first 16 bytes of `group_entity`, empty without one
+    draw: NDArray[Any]  # keyed hash of the group or prompt, 64 bits
+    stratum: NDArray[Any]  # 0 where the row has none
+    declared: NDArray[Any]
+
+    @property
+    def unit(self) -> NDArray[Any]:
+        """What is held out as a whole."""
+        import numpy as np
+
+        return np.where(self.group != b"", self.group, self.prompt)
+
+
+class Membership(NamedTuple):
+    """Which of the kept rows are held out, which of them the ledger moved there, and what deviated from the rule."""
+
+    held: NDArray[Any]
+    moved: NDArray[Any]
+    deviations: tuple[str, ...]
 
 
 def prompt_entity(row: Row) -> str:
-    """Digest of the row's normalised prompt."""
-    return digest_of(["prompt", prompt_text(row.prompt)])
+    """Digest of the row's normalised prompt; of its answer where it has none, as a document."""
+    text = prompt_text(row.prompt)
+    return digest_of(["prompt", text] if text else ["answer", normalised(row.answer)])
 
 
 def group_entity(row: Row, group_by: str | None) -> str | None:
@@ -42,107 +70,164 @@ def entities(row: Row, group_by: str | None) -> tuple[str, ...]:
     return (prompt_entity(row), group) if group else (prompt_entity(row),)
 
 
-def assign(rows: Sequence[Row], config: SplitConfig, ledger: set[str]) -> Membership:
-    """Split of every kept row.
+def compact(entity_digests: Iterable[str]) -> NDArray[Any]:
+    """Entities as the arrays hold them, sorted."""
+    import numpy as np
 
-    A declared test source wins, then the ledger, then the keyed hash of the group or prompt. Where any source is
-    declared test, undeclared rows are trained on unless the ledger knows them. A group goes as a whole.
+    return np.sort(np.array([bytes.fromhex(e[:32]) for e in entity_digests], dtype="S16"))
 
-    Raises:
-        UsageError: no row has the metadata that `group_by` names.
+
+def split_keys(rows: Iterable[tuple[int, Row]], config: SplitConfig) -> SplitKeys:
+    """Keys of the kept ones among the rows of a shard, which come with the offset of their line."""
+    import numpy as np
+
+    found: list[tuple[Any, ...]] = []
+    for place, (offset, row) in enumerate(rows):
+        if row.outcome != "kept":
+            continue
+        prompt, group = prompt_entity(row), group_entity(row, config.group_by)
+        draw, stratum = keyed_hash(config.key, group or prompt), stratum_of(row, config.stratify_by)
+        declared = _DECLARED[row.split or row.declared_split]
+        found.append((row.row_id.encode(), place, offset, bytes.fromhex(prompt[:32]),
+                      bytes.fromhex((group or "")[:32]), draw, stratum, declared))  # fmt: skip
+    columns = list(zip(*found, strict=True)) or [()] * len(SplitKeys._fields)
+    kinds = ("S", "i4", "i8", "S16", "S16", "u8", "u8", "u1")
+    return SplitKeys(*(np.array(c, dtype=kind) for c, kind in zip(columns, kinds, strict=True)))
+
+
+def joined_keys(parts: Sequence[SplitKeys]) -> SplitKeys:
+    """The keys of several shards, one after the other."""
+    import numpy as np
+
+    return SplitKeys(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def keyed_hash(key: str, unit: str) -> int:
+    """64 bits that depend on nothing but key and unit, uniform over units."""
+    return int.from_bytes(sha256(f"{key}\0{unit}".encode()).digest()[:8], "big")
+
+
+def stratum_of(row: Row, stratify_by: str | None) -> int:
+    """Hash of the value that is held out in equal shares; 0 without stratification or where the row lacks it."""
+    if stratify_by is None:
+        return 0
+    value = _stratum_value(row, stratify_by)
+    return int(digest_of(["stratum", value])[:16], 16) | 1 if value else 0
+
+
+def _stratum_value(row: Row, stratify_by: str) -> str:
+    if stratify_by == _ANSWER:
+        return answer_key(row.answer)
+    if not stratify_by.startswith(f"{_ANSWER}."):
+        return row.metadata.get(stratify_by, "")
+    try:
+        fields = json.loads(row.answer)
+    except (ValueError, RecursionError):
+        return ""
+    value = fields.get(stratify_by.removeprefix(f"{_ANSWER}.")) if isinstance(fields, dict) else None
+    return "" if value is None else normalised(value if isinstance(value, str) else json.dumps(value, sort_keys=True))
+
+
+def assign(keys: SplitKeys, config: SplitConfig, ledger: NDArray[Any]) -> Membership:
+    """Membership of every kept row; `ledger` holds the entities of earlier versions, see `compact`.
+
+    A declared test source wins, then the ledger, then the keyed hash of the group or prompt, within its stratum where
+    there are strata. Where any source is declared test, undeclared rows are trained on unless the ledger knows them. A
+    group goes as a whole.
     """
-    _check_group(rows, config.group_by)
-    units = {row.row_id: group_entity(row, config.group_by) or prompt_entity(row) for row in rows}
-    declared = any(row.declared_split == "test" for row in rows)
-    plain = {row.row_id: _plain_split(row, units[row.row_id], config, declared=declared) for row in rows}
-    grouped = {units[r.row_id] for r in rows if r.declared_split == "test" and group_entity(r, config.group_by)}
-    known = _known_units(rows, config.group_by, plain, grouped, ledger)
-    splits: dict[str, Split] = {}
-    deviations: Counter[str] = Counter()
-    for row in rows:
-        held = units[row.row_id] in known or units[row.row_id] in grouped
-        splits[row.row_id] = "test" if held else plain[row.row_id]
-        if held and plain[row.row_id] == "train":
-            by_group = units[row.row_id] in grouped
-            deviations["share a group with a test row" if by_group else "were held out by an earlier version"] += 1
-    texts = tuple(f"{n} rows are held out instead of trained on, since they {why}" for why, n in deviations.items())
-    return Membership(splits=splits, deviations=texts)
+    import numpy as np
+
+    given = bool((keys.declared == _TEST).any())
+    undeclared = np.zeros(len(keys.declared), dtype=bool) if given else _drawn(keys, config)
+    plain = (keys.declared == _TEST) | ((keys.declared == 0) & undeclared)
+    grouped = _is_in(keys.group, np.unique(keys.group[keys.declared == _TEST]))
+    known = _known(keys, plain, grouped, ledger)
+    held = plain | grouped | known
+    reasons = {
+        "were held out by an earlier version": int((known & ~plain & ~grouped).sum()),
+        "share a group with a test row": int((grouped & ~plain).sum()),
+    }
+    texts = [f"{n} rows are held out instead of trained on, since they {why}" for why, n in reasons.items() if n]
+    if given and config.stratify_by:
+        texts.append("split.stratify_by has no effect: the sources say which rows are held out")
+    return Membership(held, np.flatnonzero(held & ~(plain | grouped)), tuple(texts))
 
 
-def _known_units(
-    rows: Sequence[Row], group_by: str | None, plain: Mapping[str, Split], grouped: set[str], ledger: set[str]
-) -> set[str]:
-    """Units that the ledger moves into the test split: groups it knows, and prompts it knows.
+def _known(keys: SplitKeys, plain: NDArray[Any], grouped: NDArray[Any], ledger: NDArray[Any]) -> NDArray[Any]:
+    """Rows whose unit the ledger moves into the test split: groups it knows, and prompts it knows.
 
     A row whose prompt is in the ledger because an equal prompt is held out right now stays where it was: the leak check
     merges it, on this run as on the one that filled the ledger. So a second run with the same rows changes nothing.
     """
-    groups = {row.row_id: group_entity(row, group_by) for row in rows}
-    known = {group for group in groups.values() if group in ledger and group is not None}
-    held_now = {
-        prompt_entity(row) for row in rows
-        if plain[row.row_id] == "test" or groups[row.row_id] in known | grouped
-    }  # fmt: skip
-    prompts = ledger - held_now
-    return known | {groups[r.row_id] or prompt_entity(r) for r in rows if prompt_entity(r) in prompts}
+    import numpy as np
+
+    by_group = _is_in(keys.group, ledger)
+    held_now = np.unique(keys.prompt[plain | by_group | grouped])
+    by_prompt = _is_in(keys.prompt, ledger) & ~_is_in(keys.prompt, held_now)
+    made: NDArray[Any] = by_group | _is_in(keys.unit, np.unique(keys.unit[by_prompt]))
+    return made
 
 
-def _check_group(rows: Sequence[Row], group_by: str | None) -> None:
-    if group_by and not any(row.metadata.get(group_by) for row in rows):
-        names = sorted({name for row in rows for name in row.metadata})
+def _is_in(values: NDArray[Any], known: NDArray[Any]) -> NDArray[Any]:
+    """Which values are among the sorted known ones; the empty one never is."""
+    import numpy as np
+
+    if not len(known):
+        return np.zeros(len(values), dtype=bool)
+    at = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    made: NDArray[Any] = (known[at] == values) & (values != b"")
+    return made
+
+
+def _drawn(keys: SplitKeys, config: SplitConfig) -> NDArray[Any]:
+    """What the keyed hash holds out."""
+    import numpy as np
+
+    if config.stratify_by is None:
+        return keys.draw < np.uint64(int(config.test_share * 2**64))
+    _, first, unit = np.unique(keys.unit, return_index=True, return_inverse=True)
+    sizes = np.bincount(unit)
+    order = np.lexsort((keys.unit[first], keys.draw[first], keys.stratum[first]))
+    chosen = np.zeros(len(first), dtype=bool)
+    strata = keys.stratum[first][order]
+    cuts = np.flatnonzero(strata[1:] != strata[:-1]) + 1
+    for units in np.split(order, cuts):
+        chosen[units[: _quota(sizes[units], config.test_share)]] = True
+    held: NDArray[Any] = chosen[unit]
+    return held
+
+
+def _quota(sizes: NDArray[Any], share: float) -> int:
+    """How many units of a stratum, in the order of their draw, are held out: about the share of its rows.
+
+    At least one and never all, where there are two.
+    """
+    import numpy as np
+
+    if len(sizes) < 2:
+        return 0
+    wanted = round(share * int(sizes.sum()))
+    return min(int(np.searchsorted(np.cumsum(sizes), wanted)) + 1, len(sizes) - 1)
+
+
+def check_names(keys: SplitKeys, names: Iterable[str], config: SplitConfig) -> None:
+    """Refuse a grouping or stratification that no row knows; `names` are the keys of the rows' metadata.
+
+    Raises:
+        UsageError: naming what there is.
+    """
+    missing = {
+        "group_by": bool(config.group_by) and not (keys.group != b"").any(),
+        "stratify_by": bool(config.stratify_by) and not keys.stratum.any(),
+    }
+    for field in (name for name, is_missing in missing.items() if is_missing and len(keys.draw)):
+        value = getattr(config, field)
         raise UsageError(
-            f"no row has the metadata '{group_by}'",
-            where="split.group_by",
-            why=f"the rows have {', '.join(names) or 'no metadata'}",
+            f"no row has the {'field' if value.startswith(_ANSWER) else 'metadata'} '{value}'",
+            where=f"split.{field}",
+            why=f"the rows have {', '.join(sorted(names)) or 'no metadata'}",
             remedy="name one of these, or map a column to it with data.sources[].columns",
         )
-
-
-def _plain_split(row: Row, unit: str, config: SplitConfig, *, declared: bool) -> Split:
-    if row.declared_split is not None:
-        return row.declared_split
-    if declared:
-        return "train"
-    return "test" if keyed_share(config.key, unit) < config.test_share else "train"
-
-
-def keyed_share(key: str, unit: str) -> float:
-    """A number in 0..1 that depends on nothing but key and unit, uniform over units."""
-    return int.from_bytes(sha256(f"{key}\0{unit}".encode()).digest()[:8], "big") / 2**64
-
-
-def merge_leaks(rows: Sequence[Row], splits: Mapping[str, Split], threshold: float) -> list[Row]:
-    """Merge training rows whose prompt is nearly that of a held-out row into that row."""
-    train = [r for r in rows if splits.get(r.row_id) == "train"]
-    test = [r for r in rows if splits.get(r.row_id) == "test"]
-    pairs = near_pairs_between(
-        [prompt_text(r.prompt) for r in train], [prompt_text(r.prompt) for r in test], threshold, SHINGLE_CHARACTERS
-    )
-    best: dict[str, tuple[float, Row]] = {}
-    for left, right, similarity in pairs:
-        if similarity > best.get(train[left].row_id, (0.0, None))[0]:
-            best[train[left].row_id] = similarity, test[right]
-
-    def judged(row: Row) -> Row:
-        if row.row_id not in best:
-            return row
-        similarity, held = best[row.row_id]
-        return merged(row, held, "leak", f"its prompt is {similarity:.0%} the same as that of a held-out row")
-
-    return [judged(row) for row in rows]
-
-
-def permute_answers(rows: Sequence[Row], seed: int) -> list[Row]:
-    """Training rows with their answers dealt out anew among them: what can then be learned is not in the prompts."""
-    answers = [row.answer for row in rows]
-    random.Random(seed).shuffle(answers)
-    return [
-        row.model_copy(update={
-            "messages": (*row.messages[:-1], Message(role="assistant", content=answer)),
-            "steps": (*row.steps, f"answers_permuted_{seed}"),
-        })
-        for row, answer in zip(rows, answers, strict=True)
-    ]  # fmt: skip
 
 
 def refuse_empty(train: int, test: int) -> None:

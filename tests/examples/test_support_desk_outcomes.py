@@ -18,7 +18,6 @@ from tasks.contracts import DatasetVersion, Row, Rows, ValidatedRows
 from tasks.digest import digest_file, digest_of
 from tasks.ingest.stage import read_sources
 from tasks.process.stage import process_rows
-from tasks.tokens import count_tokens, load_tokenizer
 from tasks.validate.stage import validate_rows
 from tasks.version.stage import make_version
 from tests.examples.support_desk_files import DEFECTS, EXAMPLE, HELD_OUT, MANIFEST, Place, good_places, place
@@ -49,11 +48,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iter
 
 
 def prepare(config: RunConfig, home: Path, model: Path) -> Prepared:
-    store, tokenizer = Store.open(), load_tokenizer(model)
+    store = Store.open()
     tokenizer_digest = digest_file(model / "tokenizer.json")
     ingested = read_sources(config.data, EXAMPLE, store)
     processed = process_rows(ingested, config.process, store)
-    validated = validate_rows(processed, config.checks, tokenizer_digest, lambda m: count_tokens(tokenizer, m), store)
+    validated = validate_rows(processed, config.checks, tokenizer_digest, model, store)
     dataset = make_version(validated, config.project, config.split, digest_of("policy"), tokenizer_digest, store)
     rows = read_rows(store.path(dataset.uri) / "rows.jsonl")
     by_place = {Place(row.origin.source_uri, row.origin.record_index): row for row in rows}

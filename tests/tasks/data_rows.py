@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tasks.adapters.row_files import Privacy, write_output
+from tasks.adapters.row_files import Privacy, all_rows, finish_output, write_shard
 from tasks.adapters.store import Store, stage_key
 from tasks.contracts import Message, Row, RowOrigin, Rows, ValidatedRows
 
@@ -19,12 +19,22 @@ def make_row(index: int, prompt: str, answer: str = "yes", **changes: Any) -> Ro
     return Row(row_id=f"{'ab' * 8}:{index:06d}", origin=origin, messages=turns, shape="chat").model_copy(update=changes)
 
 
-def stored(rows: list[Row], store: Store, privacy: Privacy = PRIVACY) -> Rows:
-    """Rows as the output of an earlier stage."""
-    key = stage_key(1, [r.model_dump() for r in rows])
-    return store.produce(
-        "given", key, Rows, lambda folder: write_output(folder, store.uri("given", key), rows, privacy)
-    )
+def stored(rows: list[Row], store: Store, privacy: Privacy = PRIVACY, shards: int = 1) -> Rows:
+    """Rows as the output of an earlier stage, in so many shards of about the same size."""
+    key = stage_key(1, shards, [r.model_dump() for r in rows])
+    uri, size = store.uri("given", key), -(-len(rows) // shards) or 1
+
+    def make(folder: Path) -> Rows:
+        pieces = [rows[start : start + size] for start in range(0, max(1, len(rows)), size)]
+        written = [write_shard(folder, uri, f"{n:05d}.jsonl", piece) for n, piece in enumerate(pieces)]
+        return finish_output(folder, uri, written, privacy)
+
+    return store.produce("given", key, Rows, make)
+
+
+def rows_of(rows: Rows, store: Store) -> list[Row]:
+    """All rows of an output."""
+    return list(all_rows(store, rows.uri))
 
 
 def validated(rows: list[Row], store: Store, warnings: tuple[str, ...] = ()) -> ValidatedRows:

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import DataRefused, UsageError
-from tasks.ingest.document import has_sections, read_document, read_sections
-from tasks.ingest.read_json import read_json, read_jsonl
-from tasks.ingest.read_table import read_table
-from tasks.ingest.text import Text, decode
+from tasks.ingest.read import parts, read_records
+from tasks.ingest.records import LIMITS, Part, RawRecord, ReadLimits
+from tasks.ingest.text import WINDOWS_1252
 
 SECTIONS = """# Book
 
@@ -51,155 +52,272 @@ Only text.
 """
 
 
-def text_of(content: str | bytes) -> Text:
-    return decode(content.encode() if isinstance(content, str) else content, "x")
+class Reader:
+    """Reads contents as files, in as many parts as the limits make."""
+
+    def __init__(self, folder: Path, limits: ReadLimits = LIMITS) -> None:
+        self.path, self.limits = folder / "x", limits
+
+    def parts(self, format: str, content: str | bytes, shape: str = "auto") -> list[Part]:
+        self.path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return parts(self.path, format, "data/x", shape, self.limits)  # type: ignore[arg-type]
+
+    def __call__(self, format: str, content: str | bytes, shape: str = "auto") -> list[RawRecord]:
+        found = self.parts(format, content, shape)
+        return [r for part in found for r in read_records(self.path, format, "data/x", part, self.limits)]
 
 
-def test_json_lines_keep_their_index_offset_and_line() -> None:
-    records = list(read_jsonl(text_of('{"a":1}\n\n{"b":\n{"ü":2}\r\n')))
+@pytest.fixture
+def read(tmp_path: Path) -> Reader:
+    return Reader(tmp_path)
+
+
+def codes(records: list[RawRecord]) -> list[str | None]:
+    return [r.problem and r.problem[0] for r in records]
+
+
+def test_json_lines_keep_their_index_offset_and_line(read: Reader) -> None:
+    records = read("jsonl", '{"a":1}\n\n{"b":\n{"ü":2}\r\n')
     assert [(r.index, r.byte_offset, r.line) for r in records] == [(0, 0, 1), (2, 9, 3), (3, 15, 4)]
-    assert [r.problem and r.problem[0] for r in records] == [None, "broken_json", None]
+    assert codes(records) == [None, "broken_json", None]
     assert records[2].value == {"ü": 2}
 
 
-def test_a_line_of_wrong_bytes_is_one_broken_record() -> None:
-    records = list(read_jsonl(text_of(b'{"a":"ok"}\n{"a":"\xe4"}\n{"a":"\xc3\xa4"}')))
-    assert [r.problem and r.problem[0] for r in records] == [None, "invalid_utf8", None]
+def test_a_line_of_wrong_bytes_is_one_broken_record(read: Reader) -> None:
+    records = read("jsonl", b'{"a":"ok"}\n{"a":"\xe4"}\n{"a":"\xc3\xa4"}')
+    assert codes(records) == [None, "invalid_utf8", None]
     assert records[2].byte_offset == 21
 
 
-def test_hostile_json_is_a_broken_record() -> None:
-    records = list(read_jsonl(text_of("[" * 100_000 + "\n" + "1" * 5000 + '\n{"a":1}')))
-    assert [r.problem and r.problem[0] for r in records] == ["broken_json", "broken_json", None]
+def test_hostile_json_is_a_broken_record(read: Reader) -> None:
+    records = read("jsonl", "[" * 100_000 + "\n" + "1" * 5000 + '\n{"a":1}')
+    assert codes(records) == ["broken_json", "broken_json", None]
 
 
-def test_arrays_and_objects_with_one_list() -> None:
+def test_arrays_and_objects_with_one_list(read: Reader) -> None:
     for content in ('[{"a":1},\n {"a":"ü"}, {"a":3}]', '{"meta":{"n":1},"rows":[{"a":1},\n {"a":"ü"}, {"a":3}]}'):
-        records = read_json(text_of(content), "x")
+        records = read("json", content)
         assert [r.value for r in records] == [{"a": 1}, {"a": "ü"}, {"a": 3}]
         assert all(content.encode()[r.byte_offset :].startswith(b'{"a"') for r in records)
         assert [r.line for r in records] == [1, 2, 2]
 
 
-def test_what_follows_a_broken_element_is_one_record() -> None:
-    records = read_json(text_of('[{"a":1}, {"a":, {"a":3}]'), "x")
-    assert [r.problem and r.problem[0] for r in records] == [None, "broken_json"]
-    assert [r.problem for r in read_json(text_of('[{"a":1}'), "x")][1] is not None
+def test_a_broken_element_costs_no_other_one(read: Reader) -> None:
+    content = '[{"a":1}, {"a":, {"a":3},\n{"a":"no quote}, {"a":5} {"a":6}]'
+    records = read("json", content)
+    assert [r.value for r in records if not r.problem] == [{"a": 1}, {"a": 3}, {"a": 5}, {"a": 6}]
+    assert codes(records) == [None, "broken_json", None, "broken_json", None, "broken_json", None]
+    assert [content[r.byte_offset :][: r.byte_length] for r in records] == [r.raw for r in records]
+    assert [r.line for r in records] == [1, 1, 1, 2, 2, 2, 2]
 
 
-def test_a_json_file_of_lines_is_read_as_lines() -> None:
-    assert [r.value for r in read_json(text_of('{"a":1}\n{"a":2}'), "x")] == [{"a": 1}, {"a": 2}]
+def test_an_object_inside_a_broken_element_is_no_row(read: Reader) -> None:
+    good = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    broken = json.dumps(good).replace('"a"', "a", 1)
+    for rows in ([json.dumps(good), broken, json.dumps(good)], [broken, json.dumps(good)]):
+        records = read("json", f"[{','.join(rows)}]")
+        assert [r.value for r in records if not r.problem] == [good] * rows.count(json.dumps(good))
+        assert codes(records).count("broken_json") == 1
 
 
-def test_one_object_is_one_record() -> None:
-    (record,) = read_json(text_of('{"messages":[{"role":"user","content":"x"}]}'), "x")
+def test_a_list_that_is_cut_off_or_followed_by_text_says_so(read: Reader) -> None:
+    for content in (
+        '[{"a":1}',
+        '[{"a":1},',
+        '[{"a":1}, {"a"',
+        '{"rows":[{"a":1}',
+        '[{"a":1}] x',
+        '{"rows":[{"a":1}], "n"',
+    ):
+        records = read("json", content)
+        assert records[0].value == {"a": 1}
+        assert codes(records) == [None, "broken_json"], content
+        assert records[1].index >= 1
+
+
+def test_nothing_that_json_cannot_say_is_read(read: Reader) -> None:
+    lines = ['{"a":NaN}', '{"a":-Infinity}', '{"a":1e999}', '{"a":1,"a":2}', '{"a":{"b" : 1, "b" :2}}', '{"a":"\\":"}',
+             '{"a\\\\":1,"a\\\\":2,"c":":x"}', '{"a":12345678901234567890123}', "[" * 300 + "]" * 300]  # fmt: skip
+    records = read("jsonl", "\n".join(lines))
+    assert codes(records) == ["broken_json", "broken_json", "broken_json", "duplicate_keys", "duplicate_keys", None,
+                              "duplicate_keys", None, "broken_json"]  # fmt: skip
+    assert records[7].value == {"a": 12345678901234567890123}
+    assert codes(read("json", f"[{','.join(lines[3:8])}]")) == codes(records)[3:8]
+
+
+def test_a_json_file_of_lines_is_read_as_lines(read: Reader) -> None:
+    assert [r.value for r in read("json", '{"a":1}\n{"a":2}')] == [{"a": 1}, {"a": 2}]
+
+
+def test_one_object_is_one_record(read: Reader) -> None:
+    (record,) = read("json", '{"messages":[{"role":"user","content":"x"}]}')
     assert isinstance(record.value, dict)
 
 
-def test_two_lists_are_ambiguous() -> None:
+def test_two_lists_are_ambiguous(read: Reader) -> None:
     with pytest.raises(UsageError, match="more than one list") as error:
-        read_json(text_of('{"a":[{"x":1}],"b":[{"x":1}]}'), "x")
+        read("json", '{"a":[{"x":1}],"b":[{"x":1}]}')
     assert "a, b" in error.value.why
 
 
 @pytest.mark.parametrize("content", ["{", "hello", '{"a":1} x'])
-def test_no_json_is_refused(content: str) -> None:
+def test_no_json_is_refused(read: Reader, content: str) -> None:
     with pytest.raises(DataRefused, match="not"):
-        read_json(text_of(content), "x")
+        read("json", content)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_tables_of_every_delimiter(delimiter: str) -> None:
+def test_tables_of_every_delimiter(read: Reader, delimiter: str) -> None:
     lines = [delimiter.join(["text", "label"]), delimiter.join(['"a\nb"', "x"]), delimiter.join(["ü", "y"])]
-    records = read_table(text_of("\n".join(lines)), "x")
+    records = read("csv", "\n".join(lines))
     assert [r.value for r in records] == [{"text": "a\nb", "label": "x"}, {"text": "ü", "label": "y"}]
     assert [(r.index, r.line) for r in records] == [(0, 2), (1, 4)]
 
 
-def test_broken_table_rows() -> None:
-    records = read_table(text_of(b'a,b\n1,2\n1\n1,2,3\n\xe4,2\n"x,1\n3,4\n'), "x")
-    assert [r.problem and r.problem[0] for r in records] == [
+def test_broken_table_rows(read: Reader) -> None:
+    records = read("csv", b'a,b\n1,2\n1\n1,2,3\n\xe4,2\n"x,1\n3,4\n')
+    assert codes(records) == [
         None, "missing_field", "broken_csv", "invalid_utf8", "broken_csv", None,
     ]  # fmt: skip
     assert records[-1].value == {"a": "3", "b": "4"}
     assert [r.index for r in records] == list(range(6))
 
 
-def test_old_line_ends_and_unicode_separators_in_tables() -> None:
-    assert [r.value for r in read_table(text_of("a,b\r1,x\u2028y\r2,z"), "x")] == [
+def test_old_line_ends_and_unicode_separators_in_tables(read: Reader) -> None:
+    assert [r.value for r in read("csv", "a,b\r1,x\u2028y\r2,z")] == [
         {"a": "1", "b": "x\u2028y"}, {"a": "2", "b": "z"},
     ]  # fmt: skip
 
 
-def test_a_header_alone_and_equal_columns_are_refused() -> None:
+def test_a_header_alone_and_equal_columns_are_refused(read: Reader) -> None:
     with pytest.raises(DataRefused, match="no rows"):
-        read_table(text_of("a,b\n"), "x")
+        read("csv", "a,b\n")
     with pytest.raises(UsageError, match="same name"):
-        read_table(text_of("a,a\n1,2\n"), "x")
+        read("csv", "a,a\n1,2\n")
 
 
-def test_sections() -> None:
-    assert has_sections(text_of(SECTIONS))
-    records = list(read_sections(text_of(SECTIONS)))
-    assert [r.problem and r.problem[0] for r in records] == [None, "no_answer", "no_answer", "broken_json", "no_answer"]
+def test_sections(read: Reader) -> None:
+    assert read.parts("markdown", SECTIONS)[0].shape == "sections"
+    records = read("markdown", SECTIONS)
+    assert codes(records) == [None, "no_answer", "no_answer", "broken_json", "no_answer"]
     assert records[0].value == {"prompt": "Where is it?\nPlease.", "completion": '{"intent": "delivery"}'}
     assert [SECTIONS.splitlines()[r.line - 1] for r in records][:2] == ["## One", "## Two"]
+    assert [SECTIONS[r.byte_offset :][: r.byte_length] for r in records] == [r.raw for r in records]
 
 
-def test_an_answer_of_several_lines_becomes_one() -> None:
-    text = text_of('## A\n> q\n```json\n{\n  "a": 1\n}\n```\n')
-    assert next(read_sections(text)).value == {"prompt": "q", "completion": '{"a":1}'}
+def test_an_answer_of_several_lines_becomes_one(read: Reader) -> None:
+    (record,) = read("markdown", '## A\n> q\n```json\n{\n  "a": 1\n}\n```\n')
+    assert record.value == {"prompt": "q", "completion": '{"a":1}'}
 
 
-def test_plain_markdown_is_a_document() -> None:
-    assert not has_sections(text_of("# Title\n\n> quote\n"))
-    (record,) = read_document(text_of("# Title\n"))
+def test_plain_markdown_is_a_document(read: Reader) -> None:
+    assert read.parts("markdown", "# Title\n\n> quote\n")[0].shape == "document"
+    (record,) = read("markdown", "# Title\n")
     assert record.value == {"text": "# Title"}
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
-def test_byte_order_marks(encoding: str) -> None:
-    data = '{"a":"ü"}\n{"a":2}'.encode(encoding)
-    records = list(read_jsonl(decode(data, "x")))
-    assert [r.value for r in records] == [{"a": "ü"}, {"a": 2}]
-    width = {"utf-8-sig": 1, "utf-16": 2, "utf-32": 4}[encoding]
-    assert data[records[1].byte_offset :][:width].replace(b"\0", b"") == b"{"
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le"])
+def test_encodings_with_and_without_byte_order_mark(read: Reader, encoding: str, format: str) -> None:
+    content = '{"a":"ü"}\n{"a":2}' if format == "jsonl" else 'text,label\nü,2\n"x\ny",z\n'
+    data = content.encode(encoding)
+    records = read(format, data)
+    assert codes(records) == [None, None]
+    assert records[0].value == ({"a": "ü"} if format == "jsonl" else {"text": "ü", "label": "2"})
+    plain = encoding if encoding[-2:] in ("le", "be") else {"utf-8-sig": "utf-8"}.get(encoding, f"{encoding}-le")
+    assert [data[r.byte_offset :][: r.byte_length].decode(plain) for r in records] == [r.raw for r in records]
+
+
+def test_damaged_utf16_costs_one_record(read: Reader) -> None:
+    data = "\n".join(['{"a":1}', '{"a":"x"}', '{"a":3}']).encode("utf-16").replace(b"x\0", b"\0\xd8")
+    assert codes(read("jsonl", data)) == [None, "invalid_utf8", None]
+    assert codes(read("jsonl", data[:-1])) == [None, "invalid_utf8", "invalid_utf8"]
+
+
+def test_windows_1252_is_named_with_its_repair(read: Reader) -> None:
+    content = "text,label\nGrüße,a\nplain,b\n"
+    records = read("csv", content.encode("cp1252"))
+    assert codes(records) == ["invalid_utf8", None]
+    assert records[0].repair == WINDOWS_1252
+    assert read("csv", content.encode())[0].repair == ""
+
+
+def test_a_record_over_the_limit_is_not_held(tmp_path: Path) -> None:
+    read = Reader(tmp_path, ReadLimits(record_bytes=20_000))
+    good, long = '{"a":"b"}', json.dumps({"a": '"{[\\' * 20_000})
+    for format, content in (
+        ("jsonl", f"{good}\n{long}\n{good}\n"),
+        ("json", f"[{good},\n{long},\n{good}]"),
+        ("json", f'{{"x":{long},"rows":[{good},{long},{good}]}}'),
+        ("csv", f"a,b\n1,2\n{'x' * 30_000},2\n3,4\n"),
+        ("csv", 'a,b\n1,2\n"' + "x\n" * 20_000 + "3,4\n"),
+        ("txt", "x" * 30_000),
+    ):
+        records = read(format, content)
+        large = next(r for r in records if r.problem)
+        assert large.problem is not None
+        assert large.problem[0] in ("too_large", "broken_csv")
+        assert len(large.raw) <= 20_000
+        assert format == "txt" or [codes(records)[0], codes(records)[-1]] == [None, None]
 
 
 @pytest.mark.parametrize(
     "data", [b"", b" \n\t\n", b"\xef\xbb\xbf", b"\x89PNG\r\n\x1a\n\0\0\0", bytes(range(256)), b"\xff" * 50]
 )
-def test_empty_and_binary_files_are_refused(data: bytes) -> None:
+def test_empty_and_binary_files_are_refused(read: Reader, data: bytes) -> None:
     with pytest.raises(DataRefused) as error:
-        decode(data, "data/x.jsonl")
+        read("jsonl", data)
     assert error.value.exit_code == 20
-    assert error.value.where == "data/x.jsonl"
+    assert error.value.where == "data/x"
     assert error.value.why
     assert error.value.remedy
 
 
-@given(st.lists(st.dictionaries(st.text(max_size=4), st.one_of(st.text(max_size=8), st.integers(), st.none()))))
+@given(
+    st.lists(st.dictionaries(st.text(max_size=4), st.one_of(st.text(max_size=8), st.integers(), st.none())), min_size=1)
+)
 def test_json_lines_and_arrays_are_read_alike(rows: list[dict[str, object]]) -> None:
-    if not rows:
-        return
     lines = "\n".join(json.dumps(r, ensure_ascii=False) for r in rows)
-    if "\ufeff" in lines[:1]:
-        return
-    array = json.dumps(rows, ensure_ascii=False)
-    assert [r.value for r in read_jsonl(text_of(lines))] == rows
-    assert [r.value for r in read_json(text_of(array), "x")] == rows
+    with tempfile.TemporaryDirectory() as folder:
+        read = Reader(Path(folder))
+        assert [r.value for r in read("jsonl", lines)] == rows
+        assert [r.value for r in read("json", json.dumps(rows, ensure_ascii=False))] == rows
+
+
+ROWS = st.lists(st.sampled_from(['{"a":1}', '{"a":"ü\\n"}', '{"a":', '"', "", "[1]", '{"b":"x}', "\r", '{"a":"\xff']))
+
+
+@given(
+    ROWS,
+    st.integers(1, 40),
+    st.integers(1, 4),
+    st.sampled_from(["jsonl", "json", "csv"]),
+    st.sampled_from(["utf-8", "utf-16"]),
+)
+def test_parts_hold_the_same_records_as_the_whole(
+    rows: list[str], part_bytes: int, part_records: int, format: str, encoding: str
+) -> None:
+    content = {"jsonl": "\n".join(rows), "json": f"[{','.join(rows)}]", "csv": "a,b\n" + "\n".join(rows)}[format]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            whole = Reader(Path(folder))(format, content.encode(encoding))
+        except DataRefused:
+            return
+        small = Reader(Path(folder), ReadLimits(part_bytes=part_bytes, part_records=part_records))
+        assert small(format, content.encode(encoding)) == whole
+        assert [r.index for r in whole] == sorted({r.index for r in whole})
 
 
 @given(st.binary(max_size=300))
 def test_readers_never_fail_on_bytes(data: bytes) -> None:
-    try:
-        text = decode(data, "x")
-    except DataRefused:
-        return
-    list(read_jsonl(text))
-    list(read_sections(text))
-    for read in (read_json, read_table):
-        try:
-            read(text, "x")
-        except (DataRefused, UsageError):
-            continue
+    with tempfile.TemporaryDirectory() as folder:
+        for format in ("jsonl", "json", "csv", "markdown", "txt"):
+            try:
+                Reader(Path(folder))(format, data)
+            except (DataRefused, UsageError):
+                continue
+
+
+def test_a_list_of_json_in_a_file_of_lines(read: Reader) -> None:
+    assert [r.value for r in read("jsonl", '[{"a":1},\n{"a":2}\n]')] == [{"a": 1}, {"a": 2}]
+    assert codes(read("jsonl", "[1]\n[2]\n")) == [None, None]

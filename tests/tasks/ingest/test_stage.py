@@ -6,21 +6,23 @@ from typing import Any
 
 import pytest
 
-from tasks.adapters.row_files import read_output
+from tasks.adapters.row_files import all_rows, open_output
 from tasks.contracts import Row, Rows
 from tasks.digest import digest_bytes
 from tasks.errors import DataRefused, TuneloopError, UsageError
-from tasks.ingest.config import DataConfig, PrivacyConfig, SourceConfig
+from tasks.ingest.config import DataConfig, SourceConfig
 from tasks.ingest.stage import read_sources, report_of
+from tasks.privacy.config import PrivacyConfig
 from tests.tasks.data_rows import open_store
 
+pytestmark = pytest.mark.usefixtures("home")
 GOOD = '{"prompt":"a","completion":"b"}\n'
 
 
 def read(
     folder: Path, *files: tuple[str, str | bytes], privacy: PrivacyConfig | None = None, **settings: Any
 ) -> list[Row]:
-    return read_output(open_store(folder / "home").path(reference(folder, *files, privacy=privacy, **settings).uri))[0]
+    return list(all_rows(open_store(folder / "home"), reference(folder, *files, privacy=privacy, **settings).uri))
 
 
 def reference(
@@ -52,11 +54,12 @@ def test_rows_of_every_shape(tmp_path: Path) -> None:
         ("labels.csv", "text;label\nq;a\n"),
         ("book.md", "## X\n> q\n```json\n{}\n```\n"),
     )
-    assert [r.shape for r in rows] == ["chat", "sharegpt", "alpaca", "classification", "sections"]
+    by_shape = {r.shape: r for r in rows}
+    assert sorted(by_shape) == ["alpaca", "chat", "classification", "sections", "sharegpt"]
     assert all(r.outcome == "kept" for r in rows)
-    assert rows[0].messages[0].role == "system"
-    assert rows[2].messages[0].content == "q\n\nmore"
-    assert [r.answer for r in rows] == ["a", "a", "a", "a", "{}"]
+    assert by_shape["chat"].messages[0].role == "system"
+    assert by_shape["alpaca"].messages[0].content == "q\n\nmore"
+    assert {r.shape: r.answer for r in rows} == {**dict.fromkeys(by_shape, "a"), "sections": "{}"}
 
 
 def test_row_ids_and_origins_come_from_the_bytes(tmp_path: Path) -> None:
@@ -94,7 +97,7 @@ def test_broken_records_are_quarantined(tmp_path: Path, record: object, code: st
         ("text", "not_text"),
         ([1], "not_an_object"),
         ([{"content": "x"}], "missing_field"),
-        ([{"role": "tool", "content": "x"}], "unknown_role"),
+        ([{"role": "narrator", "content": "x"}], "unknown_role"),
         ([{"role": "user", "content": "x"}], "no_answer"),
     ],
 )
@@ -108,10 +111,10 @@ def test_personal_data_is_replaced_everywhere_before_writing(tmp_path: Path) -> 
     row = {"prompt": "I am a@b.com", "completion": "hi", "author": "c@d.com", "metadata": {"e@f.com": "g@h.com"}}
     broken = '{"prompt":"i\\u0040j.com", "phone": 4155552671'
     rows = read(tmp_path, ("x.jsonl", f"{json.dumps(row)}\n{broken}\n" + '{"phone": 4155552671}'))
-    written = "".join(p.read_text() for p in (tmp_path / "home").rglob("*") if p.is_file())
+    written = b"".join(p.read_bytes() for p in (tmp_path / "home").rglob("*") if p.is_file())
     for value in ("a@b.com", "c@d.com", "e@f.com", "g@h.com", "j.com", "4155552671"):
-        assert value not in written
-    assert rows[0].redactions == {"EMAIL_ADDRESS": 3}
+        assert value.encode() not in written
+    assert rows[0].redactions == {"EMAIL_ADDRESS": 4}
     assert rows[0].steps == ("redact",)
     assert rows[0].metadata["author"] == "<EMAIL_ADDRESS>"
 
@@ -177,7 +180,8 @@ def test_the_report_says_what_each_file_was_taken_for(tmp_path: Path) -> None:
         ("x.txt", b"just a note", 20),
         ("x.json", b"{broken", 20),
         ("x.csv", b"a,b,c\n1,2,3", 2),
-        ("x.pdf", b"%PDF", 2),
+        ("x.pdf", b"%PDF", 20),
+        ("x.exe", b"MZ", 2),
     ],
 )
 def test_unusable_files_are_coded_errors(tmp_path: Path, name: str, content: bytes, code: int) -> None:

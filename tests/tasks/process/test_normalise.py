@@ -38,3 +38,10 @@ def test_form_has_an_effect() -> None:
 def test_normalising_twice_changes_nothing(text: str, form: str) -> None:
     once = normalise(make_row(0, text), form)  # type: ignore[arg-type]
     assert normalise(once, form).messages == once.messages  # type: ignore[arg-type]
+
+
+@given(st.text(alphabet="ab \n\t\r\x00\x1f\x7f", max_size=12), st.sampled_from(["", "é"]))
+def test_ascii_texts_come_to_the_same_form_as_others(text: str, other: str) -> None:
+    """Plain ASCII texts take a short cut; it must not leave anything that the long way would change."""
+    short, long = (normalise(make_row(0, "x" + part + "x"), "NFC").messages[0].content for part in (text, text + other))
+    assert long == (short[:-1] + other + "x")

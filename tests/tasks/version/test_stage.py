@@ -2,27 +2,43 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.adapters import ledger
-from tasks.adapters.row_files import read_rows
+from tasks.adapters.row_files import iter_rows
 from tasks.adapters.store import Store
-from tasks.contracts import DatasetVersion, Row
+from tasks.contracts import DatasetVersion, Message, Row, ToolCall, ValidatedRows
 from tasks.digest import digest_file, digest_of
-from tasks.errors import DataRefused, UsageError
+from tasks.errors import DataRefused
 from tasks.version import catalog
 from tasks.version.config import SplitConfig
+from tasks.version.content import identity_digest, identity_of, row_digest
 from tasks.version.stage import make_version
-from tests.tasks.data_rows import make_row, validated
+from tasks.version.verify import verify
+from tests.tasks.data_rows import make_row, stored, validated
 
-ROWS = [make_row(i, f"subject {i}: {'abcdefghij'[i % 10] * 30}", "yn"[i % 2]) for i in range(60)]
+WORDS = ("harbour", "meadow", "copper", "thistle", "velvet", "granite", "willow", "ember", "saffron", "orchard")
+QUESTION = "please tell me why the green lamp of my charger blinks twice before it goes out again"
 
 
 def versioned(rows: list[Row], policy: str = "p", tokenizer: str = "t", **split: object) -> DatasetVersion:
     store = Store.open()
     return make_version(validated(rows, store), "proj", SplitConfig.model_validate(split), policy, tokenizer, store)
+
+
+def in_shards(rows: list[Row], shards: int, **split: object) -> DatasetVersion:
+    store = Store.open()
+    given = ValidatedRows(rows=stored(rows, store, shards=shards), rules=1, report_uri="store://given/none")
+    return make_version(given, "proj", SplitConfig.model_validate(split), "p", "t", store)
+
+
+def _rows(path: Path) -> list[Row]:
+    return list(iter_rows(path))
 
 
 def distinct(count: int, first: int = 0) -> list[Row]:
@@ -34,13 +50,15 @@ def test_first_version_and_its_files(home: Path) -> None:
     assert (made.address, made.new) == ("ds://proj/main@1.0.0", True)
     folder = Store.open().path(made.uri)
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert set(manifest["files"]) == {"train.jsonl", "test.jsonl", "rows.jsonl", "profile.json", "card.md"}
+    assert set(manifest["files"]) == {
+        "train.jsonl", "test.jsonl", "rows.jsonl", "profile.json", "card.md", "card.png",
+    }  # fmt: skip
     assert all(digest_file(folder / n) == d for n, d in manifest["files"].items())
-    train, test = read_rows(folder / "train.jsonl"), read_rows(folder / "test.jsonl")
+    train, test = _rows(folder / "train.jsonl"), _rows(folder / "test.jsonl")
     assert (len(train), len(test)) == (made.train_rows, made.test_rows)
     assert {r.split for r in train} == {"train"}
     assert {r.split for r in test} == {"test"}
-    assert len(read_rows(folder / "rows.jsonl")) == 50
+    assert len(_rows(folder / "rows.jsonl")) == 50
     assert ledger.held_out("proj", [e for r in test for e in _entities(r)]) == {e for r in test for e in _entities(r)}
     assert made.tokenizer_digest == "t"
 
@@ -81,9 +99,9 @@ def test_identity_does_not_depend_on_order_or_paths(home: Path) -> None:
 def test_what_was_held_out_once_is_never_trained_on(home: Path) -> None:
     rows = distinct(60)
     first = versioned(rows, test_share=0.5)
-    held = {r.row_id for r in read_rows(Store.open().path(first.uri) / "test.jsonl")}
+    held = {r.row_id for r in _rows(Store.open().path(first.uri) / "test.jsonl")}
     second = versioned(rows, test_share=0.1)
-    train = {r.row_id for r in read_rows(Store.open().path(second.uri) / "train.jsonl")}
+    train = {r.row_id for r in _rows(Store.open().path(second.uri) / "train.jsonl")}
     assert not held & train
     assert "held out by an earlier version" in second.warnings[0]
     again = versioned(rows, test_share=0.1)
@@ -100,15 +118,78 @@ def test_leaks_are_merged_and_counted(home: Path) -> None:
     assert made.reasons == {"leak": 1}
     assert made.counts.model_dump() == {"rows_in": 22, "kept": 21, "merged": 1, "quarantined": 0, "redacted": 0}
     assert not versioned(rows).new
-    assert versioned(rows, leak_threshold=0.99).reasons == {}
+
+
+def test_each_leak_setting_has_an_effect(home: Path) -> None:
+    changed = QUESTION.replace("green", "small").replace("twice", "often")
+    short, other = "where is my yellow bike", "where is my yellow boat"
+    rows = [
+        *distinct(20),
+        make_row(90, QUESTION, declared_split="test"),
+        make_row(91, changed),
+        make_row(92, short, declared_split="test"),
+        make_row(93, other),
+        *(make_row(100 + i, f"where is my yellow {w}", declared_split="test") for i, w in enumerate(WORDS)),
+    ]
+
+    def leaked(**split: object) -> set[int]:
+        made = versioned(rows, **split)
+        return {r.origin.record_index for r in _rows(_file(made, "rows.jsonl")) if r.reason.startswith("leak:")}
+
+    assert leaked() == {91}  # held-out rows differ by that word too
+    assert leaked(leak_chance=1) == {91, 93}
+    assert leaked(leak_threshold=0.95) == set()
+
+
+def _file(made: DatasetVersion, name: str) -> Path:
+    return Store.open().path(made.uri) / name
+
+
+def test_a_leak_names_its_winner_and_says_no_word_of_it(home: Path) -> None:
+    rows = [*distinct(20), make_row(90, QUESTION, declared_split="test"), make_row(91, QUESTION.upper() + "!")]
+    leak = next(r for r in _rows(_file(versioned(rows), "rows.jsonl")) if r.outcome == "merged")
+    assert (leak.yields_to, leak.split) == (rows[-2].row_id, None)
+    assert leak.reason == "leak: its prompt says the same as that of a held-out row"
+
+
+def test_held_out_rows_keep_their_copies_out_of_later_versions(home: Path) -> None:
+    held = [make_row(500, QUESTION, declared_split="test"), *distinct(20)]
+    versioned(held)
+    copy = make_row(501, QUESTION.replace("green", "red"))
+    later = versioned([make_row(500, QUESTION), copy, *distinct(60, first=1000)])
+    assert QUESTION in _file(later, "test.jsonl").read_text()
+    assert later.reasons == {"leak": 1}
+
+
+def test_contaminated_rows_are_set_aside_and_reported(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "bench.txt"
+    file.write_text("Which planet of the solar system has the largest number of known moons today?\n")
+    row = make_row(
+        70, "Quiz: which planet of the solar system has the largest number of known moons, please?", "Saturn"
+    )
+    benchmark = {"name": "astro", "path": str(file)}
+    made = versioned([*distinct(30), row], benchmarks=[benchmark], test_share=0.05)
+    assert made.reasons == {"contaminated": 1}
+    assert made.warnings == ("1 rows hold questions of the benchmark astro and are not trained on",)
+    found = next(r for r in _rows(_file(made, "rows.jsonl")) if r.outcome == "quarantined")
+    assert (found.row_id, bool(found.repair)) == (row.row_id, True)
+    assert versioned([*distinct(30), row], benchmarks=[benchmark], benchmark_overlap=1, test_share=0.05).reasons == {}
+    file.write_text("Something else that is asked in another benchmark of the same name\n")
+    assert versioned([*distinct(30), row], benchmarks=[benchmark], test_share=0.05).reasons == {}
 
 
 def test_permuted_answers_are_another_dataset(home: Path) -> None:
     rows = [make_row(i, digest_of(i), str(i)) for i in range(50)]
     plain, permuted = versioned(rows), versioned(rows, permute_answers_seed=1)
     assert plain.digest != permuted.digest
-    folders = [Store.open().path(v.uri) / "test.jsonl" for v in (plain, permuted)]
-    assert folders[0].read_text() == folders[1].read_text()
+    assert _file(plain, "test.jsonl").read_text() == _file(permuted, "test.jsonl").read_text()
+    before, after = (_rows(_file(v, "train.jsonl")) for v in (plain, permuted))
+    assert sorted(r.answer for r in before) == sorted(r.answer for r in after)
+    assert [r.prompt for r in before] == [r.prompt for r in after]
+    assert sum(a.answer == b.answer for a, b in zip(before, after, strict=True)) < 10
+    assert {r.steps for r in after} == {("answers_permuted_1",)}
+    assert in_shards(rows, 4, permute_answers_seed=1).digest == permuted.digest
+    assert versioned(rows, permute_answers_seed=2).digest != permuted.digest
 
 
 def test_empty_splits_are_refused_and_leave_no_version(home: Path) -> None:
@@ -153,48 +234,81 @@ def test_the_profile_and_the_card_hold_no_text_of_rows(home: Path) -> None:
     assert "common" not in json.dumps(profile)
 
 
-def test_catalog(home: Path, tmp_path: Path) -> None:
-    store = Store.open()
-    first, second = versioned(distinct(50)), versioned(distinct(51))
-    assert [e.version for e in catalog.list_versions()] == ["1.0.0", "1.1.0"]
-    assert catalog.find("ds://proj/main").version == catalog.find("ds://proj/main@latest").version == "1.1.0"
-    shown, card = catalog.show(first.address, store)
-    assert shown == first.model_copy(update={"new": False})
-    assert card.startswith("# ds://proj/main")
-    difference = catalog.diff(first.address, second.address, store)
-    assert (len(difference.added), difference.removed, difference.moved) == (1, (), ())
-    assert catalog.verify(first.address, store) == []
-    files = catalog.export(first.address, tmp_path / "out", store)
-    assert {f.name for f in files} >= {"train.jsonl", "manifest.json"}
-    with pytest.raises(UsageError, match="empty folder"):
-        catalog.export(first.address, tmp_path / "out", store)
-    back = catalog.rollback(first.address, store)
-    assert (back.version, back.digest) == ("1.2.0", first.digest)
-    with pytest.raises(UsageError, match="already"):
-        catalog.rollback(first.address, store)
-
-
-@pytest.mark.parametrize("address", ["main@1.0.0", "ds://proj/main@9.9.9", "ds://proj/main@x"])
-def test_wrong_addresses(home: Path, address: str) -> None:
-    with pytest.raises(UsageError) as error:
-        catalog.find(address)
-    assert error.value.where == address
-
-
-def test_verify_names_what_was_changed(home: Path) -> None:
-    made = versioned(distinct(50))
-    folder = Store.open().path(made.uri)
-    (folder / "train.jsonl").write_text("")
-    (folder / "card.md").unlink()
-    assert set(catalog.verify(made.address, Store.open())) == {"train.jsonl", "card.md"}
-
-
-def test_a_version_that_trains_on_what_is_held_out_now_is_not_brought_back(home: Path) -> None:
-    first = versioned(distinct(60), test_share=0.1)
-    versioned(distinct(60), test_share=0.6)
-    with pytest.raises(UsageError, match="trains on rows"):
-        catalog.rollback(first.address, Store.open())
-
-
 def test_next_number() -> None:
     assert ledger.next_number(None, "d", "p") == (1, 0, 0)
+
+
+MIXED = [
+    *distinct(150),
+    *(make_row(200 + i, QUESTION.replace("green", word)) for i, word in enumerate(WORDS)),
+    make_row(300, "a b c", outcome="quarantined", reason="too_short: three words"),
+]
+
+
+def test_the_digest_does_not_depend_on_shards_order_or_workers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_number = sorted(MIXED, key=lambda r: digest_of(r.row_id))
+    monkeypatch.setenv("TUNELOOP_WORKERS", "1")
+    one = in_shards(MIXED, 1)
+    others = [in_shards(MIXED, 5), in_shards(by_number, 3)]
+    monkeypatch.setenv("TUNELOOP_WORKERS", "2")
+    others.append(in_shards(MIXED[::-1], 4))
+    assert {made.digest for made in others} == {one.digest}
+    assert one.reasons["too_short"] == 1
+    assert 0 < one.reasons["leak"] < len(WORDS)
+    assert in_shards(MIXED, 5) == others[0].model_copy(update={"new": False})
+
+
+def test_two_workers_write_the_same_bytes_as_one(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for workers in ("1", "2"):
+        monkeypatch.setenv("TUNELOOP_HOME", str(tmp_path / workers))
+        monkeypatch.setenv("TUNELOOP_WORKERS", workers)
+        made.append(in_shards(MIXED, 3))
+    assert made[0] == made[1]
+
+
+def test_identity_counts_what_can_be_learned() -> None:
+    row = make_row(0, "q", "a", split="train")
+    plain = digest_of(["train", [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]])
+    assert identity_digest(row).hex() == plain
+    assert identity_of([identity_digest(row)]) == digest_of([1, [plain]])
+    assert row_digest(row) == row_digest(row.model_copy(update={"split": "test", "metadata": {"agent": "x"}}))
+    others = [row.model_copy(update=u) for u in ({"rejected": "b"}, {"tools": "b"}, {"rejected": "b", "tools": "c"})]
+    assert len({row_digest(r) for r in (row, *others)}) == 4
+    assert len({identity_digest(r) for r in (row, *others, row.model_copy(update={"split": "test"}))}) == 5
+
+
+@given(st.lists(st.binary(min_size=32, max_size=32), max_size=40))
+def test_identity_is_the_digest_of_the_sorted_digests(digests: list[bytes]) -> None:
+    assert identity_of(digests) == digest_of([1, sorted(d.hex() for d in digests)])
+    assert identity_of([b"".join(digests[::-1])]) == identity_of(digests)
+
+
+def test_a_flipped_byte_anywhere_is_found(home: Path) -> None:
+    made = in_shards(MIXED, 2)
+    folder = Store.open().path(made.uri)
+    assert verify(made.address, Store.open()) == []
+    chance = random.Random(4)
+    names = sorted(p.name for p in folder.iterdir())
+    assert {"manifest.json", "_COMPLETE.json", "rows.jsonl", "card.png"} <= set(names)
+    for name in names:
+        content = (folder / name).read_bytes()
+        for at in (0, len(content) - 1, *(chance.randrange(len(content)) for _ in range(5))):
+            changed = bytearray(content)
+            changed[at] ^= 1 << chance.randrange(8)
+            (folder / name).write_bytes(changed)
+            assert name in {fault.file for fault in verify(made.address, Store.open())}, (name, at)
+        (folder / name).write_bytes(content)
+    assert verify(made.address, Store.open()) == []
+
+
+def test_nothing_but_the_version_is_left_behind(home: Path) -> None:
+    made = in_shards(MIXED, 3)
+    assert not [p for p in Store.open().path(made.uri).iterdir() if p.is_dir()]
+    assert not list((home / "work" / "version").iterdir())
+
+
+def test_calls_of_tools_belong_to_the_content() -> None:
+    row = make_row(0, "q", "a")
+    call = Message(role="assistant", content="a", tool_calls=(ToolCall(name="find", arguments="{}"),))
+    assert row_digest(row.model_copy(update={"messages": (row.messages[0], call)})) != row_digest(row)
