@@ -37,10 +37,12 @@ $(VENV)/.model: $(VENV)/.installed tasks/adapters/base_models.py
 	$(BIN)/tuneloop models fetch smollm2-135m
 	@touch $@
 
-bench: setup
-	@for file in bench/*.py; do echo "== $$file"; $(BIN)/python -m bench.$$(basename $$file .py) || exit 1; done
+BENCHMARKS := train_step near_duplicates pii leaks data
 
-bench-%: setup
+bench: setup model           ## every measurement against its peers; each also alone: make bench-data
+	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m bench.$$name || exit 1; done
+
+bench-%: setup model
 	$(BIN)/python -m bench.$(subst -,_,$*)
 
 clean:                       ## removes what the commands above made, not TUNELOOP_HOME

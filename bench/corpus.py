@@ -93,6 +93,13 @@ def make_rows(count: int, seed: int) -> Iterator[Row]:
             yield row
 
 
+def texts_of_size(characters: int, count: int, seed: int = 17) -> list[str]:
+    """Texts of one length without anything planted."""
+    rng = random.Random(seed)
+    words = _Words(rng)
+    return [" ".join(words.draw(max(3, characters // 5)))[:characters] for _ in range(count)]
+
+
 class _Words:
     """Draws words by Zipf's law."""
 

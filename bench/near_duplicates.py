@@ -97,7 +97,7 @@ def measure(corpus: Path, rounds: int = 3, names: Sequence[str] = PEERS) -> dict
 def split_corpus(corpus: Path, folder: Path) -> list[Path]:
     """The corpus as files with one field `text`, which all systems read; the last one is shorter."""
     folder.mkdir()
-    parts = []
+    parts: list[Path] = []
     with corpus.open(encoding="utf-8") as stream:
         while lines := list(islice(stream, PART_ROWS)):
             parts.append(folder / f"{len(parts):04d}.jsonl")

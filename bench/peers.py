@@ -3,8 +3,8 @@
     python -m bench.peers            makes all environments
 
 Environments lie in TUNELOOP_BENCH_CACHE (default ~/.cache/tuneloop-bench), one for each list of requirements. What
-is run in them are the modules of `bench/peer_scripts`; each takes one JSON object as its argument and ends with one line
-of JSON on standard output. They measure the work only: not the start of Python, not imports.
+is run in them are the modules of `bench/peer_scripts`; each takes one JSON object as its argument and ends with one
+line of JSON on standard output. They measure the work only: not the start of Python, not imports.
 """
 
 from __future__ import annotations
@@ -20,6 +20,14 @@ from typing import Any
 REQUIREMENTS = {
     "datatrove": ("datatrove[processing]==0.10.1", "orjson", "spacy>=3.8,<4"),
     "text-dedup": ("text-dedup==0.4.0",),
+    "engines": (
+        "daft==0.7.26",
+        "polars==2.1.0",
+        "rensa==0.5.0",
+        "numpy>=2",
+        "pydantic>=2.12,<3",
+        "pydantic-settings>=2.10",
+    ),
 }
 ROOT = Path(__file__).resolve().parents[1]
 _READY = "ready"

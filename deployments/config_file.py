@@ -152,12 +152,14 @@ def _model_in(annotation: Any) -> Any:
 
 def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
     sources = tuple(s.model_copy(update={"path": _absolute(s.path, folder)}) for s in config.data.sources)
+    benchmarks = tuple(b.model_copy(update={"path": _absolute(b.path, folder)}) for b in config.split.benchmarks)
     base = config.model.base
     if base.startswith((".", "/", "~")):
         base = _absolute(base, folder)
     return config.model_copy(
         update={
             "data": config.data.model_copy(update={"sources": sources}),
+            "split": config.split.model_copy(update={"benchmarks": benchmarks}),
             "model": config.model.model_copy(update={"base": base}),
         }
     )

@@ -47,7 +47,7 @@ class RowOrigin(Record):
     source_uri: str = Field(description="Path or URI of the source as the user named it, without credentials.")
     source_digest: Digest = Field(description="SHA-256 of the whole source file, unpacked.")
     member: str = Field("", description="Path inside archives, outermost first, parted by `!/`; empty for plain files.")
-    container_digest: Digest = Field("", description="SHA-256 of the file as it lies at the source, where it is packed.")
+    container_digest: Digest = Field("", description="SHA-256 of the packed file as it lies at the source.")
     record_index: int = Field(
         ge=0, description="Zero-based index of the record in its source (line, element, section)."
     )
@@ -68,16 +68,16 @@ class Row(Record):
     raw_excerpt: str = Field("", description="First 500 characters, redacted, of a record that could not be read.")
     shape: str = Field("", description="Detected row shape, e.g. chat, prompt_completion.")
     declared_split: Split | None = Field(None, description="The split its source was given for, if any.")
-    rejected: str = Field("", description="Preference pairs: the answer that was not chosen; the chosen one is the last turn.")
+    rejected: str = Field("", description="Preference pairs: the answer that was not chosen; the last turn was.")
     tools: str = Field("", description="Definitions of the tools the conversation could call: JSON list as text.")
     metadata: dict[str, str] = Field(default_factory=dict, description="agent, conversation_id, timestamp, rating, ...")
     subjects: tuple[str, ...] = Field(
         (), description="Keyed hashes of the personal identifiers that were found before redaction; erasure finds them."
     )
-    quality: int | None = Field(None, ge=0, le=100, description="Quality score, see docs/data.md; None before validation.")
+    quality: int | None = Field(None, ge=0, le=100, description="Quality score, see docs/data-quality.md; None before.")
     repair: str = Field("", description="Quarantined rows: the proposed repair, in words.")
     redactions: dict[str, int] = Field(default_factory=dict, description="Entity → how many were replaced.")
-    reported: dict[str, int] = Field(default_factory=dict, description="Entity → how many were found and left, as told.")
+    reported: dict[str, int] = Field(default_factory=dict, description="Entity → how many were found and left.")
     steps: tuple[str, ...] = Field((), description="Transformations applied, in order.")
     outcome: Outcome = "kept"
     reason: str = Field("", description="Why it was merged or quarantined: code and plain words.")
@@ -130,7 +130,7 @@ class DatasetVersion(Record):
     version: str
     digest: Digest
     uri: str = Field(
-        description="Folder with train.jsonl, test.jsonl, rows.jsonl, profile.json, card.md, manifest.json."
+        description="Folder with train.jsonl, test.jsonl, rows.jsonl, profile.json, card.md, card.png, manifest.json."
     )
     manifest_digest: Digest
     counts: RowCounts

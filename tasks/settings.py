@@ -40,7 +40,8 @@ class Settings(BaseSettings):
     )
 
     pseudonym_key: SecretStr = Field(
-        SecretStr(""), description="Secret for pseudonyms and subject hashes; empty: HOME/keys/pseudonym.key, made once."
+        SecretStr(""),
+        description="Secret for pseudonyms and subject hashes; empty: HOME/keys/pseudonym.key, made once.",
     )
 
     mlflow_ui_url: str = Field("", description="Where people see MLflow, for links; set by `up` for its runs.")

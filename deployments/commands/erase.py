@@ -236,4 +236,4 @@ def _say_done(done: tuple[Certificate, Path] | None, queries: Sequence[str], as_
         out.print(f"train again: {model.name} version {model.version} {model.alias}", markup=False)
     out.print(f"{made.rows} rows erased; certificate: {page}", markup=False, soft_wrap=True)
     _warn_of_keys(made.other_keys)
-    err.print("delete the person at the sources too, or the next run reads the rows again", style="bold")
+    err.print("delete the person at the sources too: other programs still read the rows there", style="bold")

@@ -20,7 +20,7 @@ from tasks.adapters import registry, release_history, releases
 from tasks.contracts import Message, ServedModel
 from tasks.errors import TuneloopError
 from tasks.inference.streaming import Finished
-from tasks.ingest.config import PrivacyConfig
+from tasks.privacy.config import PrivacyConfig
 from tasks.privacy.redact import Redactor
 from tasks.tokens import encode_prompt, load_tokenizer
 

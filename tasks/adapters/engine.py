@@ -146,7 +146,7 @@ def _ray(address: str) -> OnRay:
 
 
 def _follow(parent: int) -> None:
-    """End this worker when the process that started it is gone, however that ended; Ctrl-C is the parent's to answer."""
+    """End this worker when the process that started it is gone; Ctrl-C is for the parent to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:

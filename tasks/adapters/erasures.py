@@ -6,6 +6,7 @@ person again, and the entry that fits is found.
 
 from __future__ import annotations
 
+import hmac
 import json
 import secrets
 from collections.abc import Collection
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from tasks.adapters import state
-from tasks.contracts import Record
+from tasks.contracts import Record, Row
 from tasks.digest import canonical_json, digest_of
 
 _TABLE = state.erasures
@@ -37,6 +38,25 @@ class Erasure(Record):
 def mark(keyed_hash: str) -> str:
     """What the journal knows a keyed hash by; the keyed hash cannot be computed from it."""
     return digest_of(["erased", keyed_hash])
+
+
+def keyed_metadata(name: str, value: str, key: bytes) -> str:
+    """Keyed hash of a metadata value such as author=4711, by which a person can be named as well."""
+    return hmac.digest(key, f"{name}={value}".encode("utf-8", "surrogatepass"), "sha256").hex()
+
+
+def all_marks() -> frozenset[str]:
+    """Marks of everybody whose erasure was ever asked for: their rows are not taken in again."""
+    with state.engine().connect() as connection:
+        return frozenset(m for marks in connection.scalars(sa.select(_TABLE.c.marks)) for m in json.loads(marks))
+
+
+def is_erased(row: Row, marks: frozenset[str], key: bytes) -> bool:
+    """Whether a row is one of a person whose erasure was asked for."""
+    if not marks:
+        return False
+    named = (keyed_metadata(name, value, key) for name, value in row.metadata.items())
+    return any(mark(keyed) in marks for keyed in (*row.subjects, *row.metadata.values(), *named))
 
 
 def begin(marks: Collection[str], actor: str, reason: str, plan: str) -> Erasure:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 
 from pydantic import Field
 
+from tasks.adapters import erasures
 from tasks.contracts import Record, Row
 from tasks.digest import canonical_json
 
@@ -33,12 +33,8 @@ class Search(Record):
 
     def keyed(self, key: bytes) -> tuple[str, ...]:
         """Keyed hashes of everything that is searched for."""
-        named = (f"{name}={value}" for name, value in self.metadata)
-        return (
-            *self.subjects,
-            *self.users,
-            *(hmac.digest(key, n.encode("utf-8", "surrogatepass"), "sha256").hex() for n in named),
-        )
+        named = (erasures.keyed_metadata(name, value, key) for name, value in self.metadata)
+        return (*self.subjects, *self.users, *named)
 
 
 def metadata_query(query: str) -> tuple[str, str] | None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from tasks.adapters import vault
+from tasks.adapters import erasures, vault
 from tasks.adapters.engine import Engine, open_engine
 from tasks.adapters.row_files import Privacy, Shard, ShardWriter, total
 from tasks.adapters.sources.copies import local_copy
@@ -32,7 +32,7 @@ from tasks.ingest.config import SourceConfig
 from tasks.ingest.formats import HEAD_BYTES, PACKED, format_of
 from tasks.ingest.read import parts, read_records
 from tasks.ingest.records import Part, Problem, RawRecord
-from tasks.ingest.rows import Place, make_row, with_safe_names
+from tasks.ingest.rows import Place, make_row, with_safe_names, without_person
 from tasks.ingest.shape import ShapeDecision, describe_mapping, detect
 from tasks.ingest.text import printable
 from tasks.privacy.policy import redactor_of
@@ -79,6 +79,8 @@ class Wanted(NamedTuple):
     privacy: Privacy
     uri: str
     named_itself: bool
+    erased: frozenset[str] = frozenset()
+    """Marks of people whose rows are not taken in."""
 
 
 @dataclass(frozen=True)
@@ -189,12 +191,12 @@ def _files(wanted: Wanted, path: Path, folder: Path, passed_over: list[str]) -> 
     place = Place(source_uri=document.uri, source_digest=document.digest, declared_split=_declared(wanted.source))
     try:
         with path.open("rb") as stream:
-            found = format_of(document.name, stream.read(HEAD_BYTES))
+            format = format_of(document.name, stream.read(HEAD_BYTES))
     except DataRefused as error:
         yield _unreadable(wanted, path, place, error)
         return
-    if found not in PACKED:
-        yield _File(wanted, str(path), document.uri, found or "", place)
+    if format not in PACKED:
+        yield _File(wanted, str(path), document.uri, format or "", place)
         return
     packed = place.model_copy(update={"container_digest": document.digest})
     work = folder / "unpacked" / document.digest
@@ -278,6 +280,9 @@ def _write(key: bytes, job: _Job) -> list[Shard]:
     with ShardWriter(Path(job.folder), job.file.wanted.uri, job.name) as writer:
         for record in _records(job):
             row = make_row(with_safe_names(record, redactor), job.file.place, job.decision, redactor)
+            if erasures.is_erased(row, job.file.wanted.erased, key):
+                writer.write(without_person(row))
+                continue
             writer.write(row)
             if job.keeps_originals and (row.redactions or row.outcome == "quarantined"):
                 text = printable(record.raw).encode()

@@ -15,7 +15,8 @@ from tasks.ingest.text import byte_length, is_damaged, repair_of, width_of
 
 _MOST_SHOWN = 4096  # characters that are kept of what is not held
 _SEARCHED = 1 << 20  # characters behind a broken element in which the next sound one is looked for
-_BUDGET = 8 << 20  # characters that may be tried in vain
+_BUDGET = 32 << 20  # characters that may be tried in vain
+_LEAST_COST, _DEEP_COST = 256, 16_384
 _MOST_SHAPES = 64
 _CUT: Problem = ("broken_json", "the list is cut off; what follows cannot be read")
 _NO_COMMA: Problem = ("broken_json", "a comma is missing behind this element")
@@ -124,7 +125,7 @@ class Elements:
             try:
                 value, end = _decoder.raw_decode(text, start)
             except (ValueError, RecursionError) as error:
-                self._budget -= max(getattr(error, "pos", _MOST_SHOWN) - start, _MOST_SHOWN // 16)
+                self._budget -= _cost(error, start)
             else:
                 if frozenset(value) in self._shapes:
                     return start
@@ -139,7 +140,7 @@ class Elements:
             try:
                 value, end = _decoder.raw_decode(text, start)
             except (ValueError, RecursionError) as error:
-                self._budget -= max(getattr(error, "pos", _MOST_SHOWN) - start, _MOST_SHOWN // 16)
+                self._budget -= _cost(error, start)
                 start += 1
             else:
                 sizes[frozenset(value)] += end - start
@@ -168,3 +169,8 @@ class Elements:
     ) -> RawRecord:
         self._index += 1
         return RawRecord(self._index - 1, start, line, raw, value, problem, length, repair)
+
+
+def _cost(error: Exception, start: int) -> int:
+    """What a vain try is counted as: the characters that were decoded, more where it went deep."""
+    return max(error.pos - start, _LEAST_COST) if isinstance(error, json.JSONDecodeError) else _DEEP_COST

@@ -105,8 +105,7 @@ def text_lines(
     found = plain if newline == "\n" else split_lines(stream, start, stop, newline.encode(encoding), limit)
     for line in found:
         text = decode(line.data, encoding)
-        body = text.removesuffix("\n").removesuffix("\r")
-        if line.size > limit or not ("\r" in body or "\n" in body):
+        if line.size > limit or not _has_ends_inside(text):
             yield TextLine(text, line.start, line.size, number)
             number += 1
             continue
@@ -115,6 +114,14 @@ def text_lines(
             size = byte_length(piece, encoding)
             yield TextLine(piece, position, size, number)
             position, number = position + size, number + 1
+
+
+def _has_ends_inside(text: str) -> bool:
+    """Whether a line holds more line ends than its own."""
+    if "\r" not in text:  # then it was cut at "\n"
+        return False
+    body = text.removesuffix("\n").removesuffix("\r")
+    return "\r" in body or "\n" in body
 
 
 def newline_of(stream: BinaryIO, encoding: str) -> str:

@@ -101,7 +101,7 @@ def read_row_group(path: Path, part: Part, limits: ReadLimits) -> Iterator[RawRe
 def _is_bomb(column: Any, rows: int) -> bool:
     """Whether a column's pages, or its lists of numbers, are far larger than what they are stored in."""
     numbers = 8 * column.num_values if column.num_values > rows else 0
-    return max(column.total_uncompressed_size, numbers) > _FREE_BYTES + _MAX_RATIO * column.total_compressed_size
+    return bool(max(column.total_uncompressed_size, numbers) > _FREE_BYTES + _MAX_RATIO * column.total_compressed_size)
 
 
 def _records(batch: Any, index: int, limits: ReadLimits) -> Iterator[RawRecord]:

@@ -71,31 +71,38 @@ class _Table:
                 fields = line.text.rstrip("\r\n").split(self._delimiter)
                 yield TableRow(line.text, line.start, line.size, line.number, fields, None)
             else:
-                row = self._quoted(line, source)
-                if row.problem:
+                row, passed = self._quoted(line, source)
+                if row.problem and passed > line.size:
                     source = self._lines(line.start + line.size, line.number + 1)
                 yield row
 
-    def _quoted(self, line: TextLine, source: Iterator[TextLine]) -> TableRow:
+    def _quoted(self, line: TextLine, source: Iterator[TextLine]) -> tuple[TableRow, int]:
+        """The row that begins with a line that has quotes, and how many bytes were read for it."""
+        try:
+            reader = csv.reader((line.text, "\n"), delimiter=self._delimiter)
+            fields = next(reader)
+            if reader.line_num == 1:  # the second line was not asked for: no field is open at the end of the first
+                return TableRow(line.text, line.start, line.size, line.number, fields, None), line.size
+            if line.start >= self.open_until:
+                return self._spanning(line, source)
+            problem = _UNCLOSED
+        except csv.Error as error:
+            problem = ("broken_csv", f"not valid CSV ({error})")
+        return TableRow(line.text, line.start, line.size, line.number, [], problem), line.size
+
+    def _spanning(self, line: TextLine, source: Iterator[TextLine]) -> tuple[TableRow, int]:
         held, sizes = io.StringIO(newline=""), [line.size]
-        problem, fields = _UNCLOSED, list[str]()
         try:
             fields = next(csv.reader(self._feed(line, source, held, sizes), delimiter=self._delimiter))
         except _Unclosed:
-            pass
-        except csv.Error as error:
-            problem = ("broken_csv", f"not valid CSV ({error})")
-        else:
-            return TableRow(held.getvalue(), line.start, sizes[0], line.number, fields, None)
-        return TableRow(line.text, line.start, line.size, line.number, [], problem)
+            return TableRow(line.text, line.start, line.size, line.number, [], _UNCLOSED), sizes[0]
+        return TableRow(held.getvalue(), line.start, sizes[0], line.number, fields, None), sizes[0]
 
     def _feed(self, line: TextLine, source: Iterator[TextLine], held: io.StringIO, sizes: list[int]) -> Iterator[str]:
         """Lines for as long as the csv reader asks for more, which it does inside a quoted field."""
         held.write(line.text)
         yield line.text
         end = line.start + line.size
-        if line.start < self.open_until:
-            raise _Unclosed
         for following in source:
             sizes[0] += following.size
             if sizes[0] > self._limit:

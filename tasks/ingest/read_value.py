@@ -16,6 +16,8 @@ import orjson
 from tasks.ingest.records import NOT_UTF8, Problem
 
 _DEEPEST = 200
+MOST_VALUES = 1_000_000
+_LARGE = 2 << 20
 _INEXACT = 2.0**63  # a whole number beyond this may have lost digits
 _SPACES = (b" ", b"\t", b"\n", b"\r")
 
@@ -32,8 +34,10 @@ def parse(data: bytes) -> object:
     """Value of the JSON text.
 
     Raises:
-        Unreadable: invalid_utf8, broken_json or duplicate_keys, with words that quote nothing of the text.
+        Unreadable: invalid_utf8, broken_json, duplicate_keys or too_large, with words that quote nothing of the text.
     """
+    if has_many_values(data):
+        raise Unreadable("too_large", f"holds more than {MOST_VALUES:,} values")
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -46,6 +50,16 @@ def _why_broken(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"not valid JSON ({error.msg} at column {error.colno})"
     return "not valid JSON (nested too deeply or a number too long)"
+
+
+def has_many_values(text: bytes | str, start: int = 0, end: int | None = None) -> bool:
+    """Whether a large text may hold so many values that they take far more memory than the text."""
+    stop = len(text) if end is None else end
+    if stop - start < _LARGE:
+        return False
+    if isinstance(text, str):
+        return sum(text.count(sign, start, stop) for sign in (",", "{", "[")) > MOST_VALUES
+    return sum(text.count(sign, start, stop) for sign in (b",", b"{", b"[")) > MOST_VALUES
 
 
 def _is_sure(value: object, data: bytes) -> bool:

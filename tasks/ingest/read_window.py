@@ -7,11 +7,12 @@ import json
 import re
 from typing import BinaryIO
 
+from tasks.ingest.read_skip import Skipper
+from tasks.ingest.read_value import has_many_values
 from tasks.ingest.text import byte_length, errors_of
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _BLOCK = 1 << 20
-_MARK = re.compile(r'[\\"{}\[\]]')
 _SLACK = 16  # an error this near to the end of the text may come from the text's end
 _decoder = json.JSONDecoder()
 
@@ -83,13 +84,13 @@ class Window:
             try:
                 value, end = _decoder.raw_decode(self.text, self.at)
                 if end < len(self.text) or self.ended:
-                    if end - self.at > limit:
+                    if end - self.at > limit or has_many_values(self.text, self.at, end):
                         raise TooLong
                     return value, end
             except (ValueError, RecursionError) as error:
                 if not self._may_be_cut(error):
                     raise Broken(self._why(error)) from None
-            if len(self.text) - self.at > limit:
+            if len(self.text) - self.at > limit or has_many_values(self.text, self.at):
                 raise TooLong
             self.more()
 
@@ -105,22 +106,11 @@ class Window:
 
     def pass_over(self) -> bool:
         """Go behind the object, list or text at the position without holding it; False where it does not end."""
-        depth, quoted, escaped = 0, False, -1
-        while True:
-            for mark in _MARK.finditer(self.text, self.at):
-                place, sign = mark.start(), mark.group()
-                if place == escaped:
-                    continue
-                if sign == "\\":
-                    escaped = place + 1
-                elif sign == '"':
-                    quoted = not quoted
-                elif not quoted:
-                    depth += 1 if sign in "{[" else -1
-                if depth <= 0 and not quoted and escaped <= place:
-                    self.at = mark.end()
-                    return True
-            self.at = len(self.text) - (escaped == len(self.text))  # the backslash is read again with what follows it
-            escaped = -1
+        skipper = Skipper(self.peek())
+        self.at += 1
+        while (end := skipper.feed(self.text[self.at :])) < 0:
+            self.at = len(self.text)
             if not self.more():
                 return False
+        self.at += end
+        return True

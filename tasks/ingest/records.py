@@ -73,7 +73,7 @@ class RawRecord:
 
 
 def too_large(limit: int) -> Problem:
-    return "too_large", f"is longer than {_size(limit)}, the most that is read as one record"
+    return "too_large", f"is longer than {_size(limit)} or holds too many values to be read as one record"
 
 
 def _size(count: int) -> str:

@@ -123,6 +123,18 @@ def make_row(record: RawRecord, place: Place, decision: ShapeDecision, redactor:
     )
 
 
+def without_person(row: Row) -> Row:
+    """The row of a person whose erasure was asked for: its place, and nothing that was in it."""
+    return Row(
+        row_id=row.row_id,
+        origin=row.origin,
+        shape=row.shape,
+        outcome="quarantined",
+        reason="erased: a person asked for the erasure of what this record holds",
+        repair="take the record out of the source",
+    )
+
+
 def row_id(source_digest: str, index: int) -> str:
     return f"{source_digest[:16]}:{index:0{_ID_DIGITS}d}"
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks import progress
-from tasks.adapters import vault
+from tasks.adapters import audit, erasures, vault
 from tasks.adapters.pseudonym_key import pseudonym_key
 from tasks.adapters.row_files import Shard, finish_output
 from tasks.adapters.sources.spec import SourceSpec
 from tasks.adapters.sources.sync import Document, Sync, sync
 from tasks.adapters.store import Store, stage_key
 from tasks.contracts import Rows
+from tasks.digest import digest_of
 from tasks.errors import DataRefused
 from tasks.ingest.config import DataConfig, SourceConfig
 from tasks.ingest.documents import DocumentRows, SourceReport, Wanted, move_shards, read_documents
@@ -35,9 +36,20 @@ def read_sources(data: DataConfig, base: Path, store: Store) -> Rows:
     """
     vault.expire()
     with sync(data.sources, base, FORMATS, settings_key=_settings) as found:
-        wanted = [_wanted(document, data, store) for document in found.documents]
+        _note_changes(found)
+        erased = erasures.all_marks()
+        wanted = [_wanted(document, data, erased, store) for document in found.documents]
         documents = _rows_of(wanted, store)
     return _listed(documents, wanted, found, data, store)
+
+
+def _note_changes(found: Sync) -> None:
+    """What a sync found new, changed or gone is an operation on data; one that found nothing is none."""
+    changes = found.changes
+    counts = {"added": len(changes.added), "changed": len(changes.changed), "removed": len(changes.removed)}
+    if any(counts.values()):
+        documents = digest_of(sorted(d.digest for d in found.documents))
+        audit.record("source.synced", documents, details={**counts, "documents": len(found.documents)})
 
 
 def _settings(spec: SourceSpec) -> object:
@@ -45,12 +57,13 @@ def _settings(spec: SourceSpec) -> object:
     return spec.shape, spec.columns, spec.split, spec.privacy
 
 
-def _wanted(document: Document, data: DataConfig, store: Store) -> Wanted:
+def _wanted(document: Document, data: DataConfig, erased: frozenset[str], store: Store) -> Wanted:
     source = data.sources[document.source]
     privacy = privacy_record(source.privacy or data.privacy, pseudonym_key())
     key = stage_key(
         REVISION,
         privacy,
+        sorted(erased),
         document.digest,
         extension_of(document.name),
         source.shape,
@@ -58,7 +71,7 @@ def _wanted(document: Document, data: DataConfig, store: Store) -> Wanted:
         source.split,
     )
     named_itself = document.uri == source.path or Path(document.address).name == Path(source.path).name
-    return Wanted(document, source, privacy, store.uri("document", key), named_itself)
+    return Wanted(document, source, privacy, store.uri("document", key), named_itself, erased)
 
 
 def _rows_of(wanted: Sequence[Wanted], store: Store) -> list[DocumentRows]:
@@ -71,7 +84,7 @@ def _rows_of(wanted: Sequence[Wanted], store: Store) -> list[DocumentRows]:
         progress.publish(
             progress.Progress(stage="ingest", state="running", text=text, done=done + 1, total=len(missing))
         )
-    return [rows for w in wanted if (rows := known[w.uri]) is not None]
+    return [found for w in wanted if (found := known[w.uri]) is not None]
 
 
 def _kept(wanted: Wanted, rows: DocumentRows, folder: Path, store: Store) -> DocumentRows:

@@ -24,9 +24,21 @@ _EXTENSION = re.compile(r"[ ,;]{0,2}(?:ext(?:ension)?|extn|x|durchwahl)[.:]? ?[0
 
 def level_of(run: str, digits: str, regions: tuple[str, ...]) -> float:
     """VALID where a plan of the regions knows the number, POSSIBLE where only its length fits, else 0."""
+    if run.startswith("+"):
+        return _international_level(run)
     if any(findings_in(run, VALID, (region,)) for region in _fitting(run, digits, regions)):
         return VALID
     return POSSIBLE if _is_possible(run, regions) else 0.0
+
+
+def _international_level(run: str) -> float:
+    """With a country in front nothing is left to guess, so the plan is asked without the matcher's precautions."""
+    import phonenumbers as plans
+
+    number = _parsed(run, "ZZ")
+    if number is None or not plans.is_possible_number(number):
+        return 0.0
+    return VALID if plans.is_valid_number(number) else POSSIBLE
 
 
 def findings_in(window: str, level: float, regions: tuple[str, ...]) -> list[Finding]:

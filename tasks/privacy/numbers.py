@@ -26,13 +26,14 @@ from tasks.privacy.spans import Span
 
 # Seven digits and more; or, where letters part them: the head of an IBAN, the middle of an Italian fiscal code.
 RUN = re.compile(
-    r"[0-9](?:(?:[ ().\-/+\[\]]{0,4}[0-9]){6,}"
+    r"[0-9](?:(?:[ ().\-/\[\]]{0,4}[0-9]){6,}"
     r"|([0-9](?:(?<=[A-Za-z]{2}[0-9]{2})(?:[ -]?[A-Za-z0-9]){11}|[A-Za-z][0-9]{2}[A-Za-z][0-9]{3}[A-Za-z])))"
 )
 NUMBERS = frozenset(("CREDIT_CARD", "IBAN_CODE", "PHONE_NUMBER", "NATIONAL_ID"))
 _NOT_DIGIT = re.compile(r"[^0-9]+")
 _GROUP = re.compile(r"[+(]?[0-9]+")
 _DECIMAL = re.compile(r"[0-9]{1,3}\.[0-9]{4,}")  # no numbering plan parts a number so
+_ISBN = re.compile(r"97[89][- ](?:[0-9]+[- ]){3}[0-9]")
 _FIRST_GROUP = re.compile(r"[0-9]+[^0-9]*")
 _EXTENSION_SIGN = re.compile(r"(?:ext|x)\.? ?[0-9]", re.IGNORECASE)
 _LEAD = re.compile(r"[+(\[](?:[(\[] ?)?$")
@@ -159,7 +160,7 @@ def _phones(run: Run, regions: tuple[str, ...]) -> Iterator[Span]:
     start, end = _without_glued_groups(run)
     written = text[start:end]
     digits = _NOT_DIGIT.sub("", written)
-    if len(digits) < _PHONE_DIGITS.start or _DECIMAL.fullmatch(written):
+    if len(digits) < _PHONE_DIGITS.start or _DECIMAL.fullmatch(written) or _ISBN.fullmatch(written):
         return
     single = written.lstrip("+").isdigit()
     if len(digits) in _PHONE_DIGITS:
@@ -197,8 +198,10 @@ def _phones_inside(text: str, start: int, end: int, before: str, regions: tuple[
     if sum(sizes) - min(sizes[0], sizes[-1]) < _PHONE_DIGITS.start:
         return  # no part of it is long enough
     announced = says_telephone(words_before(text, start, before))
-    if end - start > _TABLE_CHARACTERS and not announced and "+" not in text[start:end]:
-        return
+    if end - start > _TABLE_CHARACTERS:
+        if not announced and text[start] != "+":
+            return
+        end = start + _TABLE_CHARACTERS
     rest = without_times(text[start:end])
     if not announced and not any(looks_written_as_phone(piece) for piece in _pieces(rest)):
         return

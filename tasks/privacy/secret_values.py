@@ -19,7 +19,9 @@ _BLOCK_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _BLOCK_LINES = re.compile(r"[-:\s]*(?:(?:\\n|\s)*[A-Za-z0-9+/=]{16,})*")
 _BLOCK_LIMIT = 20_000
 _TOKEN = re.compile(r"[A-Za-z0-9_-]*")
-_TOKEN_OR_SIGNATURE = re.compile(r"[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)?=*")
+_JWT_MARK = "eyJ"
+_JWT_WORD = re.compile(r"[A-Za-z0-9_.+/=-]*")
+_SIGNATURE = re.compile(r"[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)?=*")
 _SCORE = 0.9
 # Beginning of a word → whether a password follows; found by plain search, which a pattern that ignores case is not.
 _STEMS = {
@@ -72,13 +74,27 @@ def _secret_words(text: str) -> Iterator[tuple[int, bool]]:
 
 def _of_detector(text: str, module: str, name: str) -> Iterator[Span]:
     detector = _detector(module, name)
+    if module == "jwt":
+        yield from _web_tokens(text, detector)
+        return
     for pattern in detector.denylist:
         for found in pattern.finditer(text):
             start, end = found.span(1) if module == "aws" and found.lastindex else found.span()
-            if module != "jwt" or detector.is_formally_valid(found.group()):
-                # Their patterns stop at the shortest key, and at a JWT's signature.
-                rest = (_TOKEN_OR_SIGNATURE if module == "jwt" else _TOKEN).match(text, end)
-                yield Span(start, rest.end() if rest else end, "SECRET", _SCORE)
+            rest = _TOKEN.match(text, end)  # their patterns stop at the shortest key
+            yield Span(start, rest.end() if rest else end, "SECRET", _SCORE)
+
+
+def _web_tokens(text: str, detector: Any) -> Iterator[Span]:
+    """One try for each word: the detector's pattern, searched for, takes time with the square of a long word."""
+    at = text.find(_JWT_MARK)
+    while at >= 0:
+        word = _JWT_WORD.match(text, at)
+        end = word.end() if word else at + len(_JWT_MARK)
+        found = detector.denylist[0].match(text, at, end)
+        if found and detector.is_formally_valid(found.group()):
+            signature = _SIGNATURE.match(text, found.end())
+            yield Span(at, signature.end() if signature else found.end(), "SECRET", _SCORE)
+        at = text.find(_JWT_MARK, end)
 
 
 def _key_blocks(text: str) -> Iterator[Span]:

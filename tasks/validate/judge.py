@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from tasks.contracts import Rows
 from tasks.errors import EnvironmentUnusable
 from tasks.validate.expectations import Expectations, RuleResult
-from tasks.validate.measures import FAMILIES
+from tasks.validate.measures import FAMILIES, MEASURES, Family
 from tasks.validate.report import RuleReport
 from tasks.validate.rules import Columns, Rule, Suite, Values, broken_rows
 from tasks.validate.shards import Breach, Measured
@@ -22,24 +22,61 @@ DATASET_SUITES = {"dataset_rules": "kept", "totals_rules": "totals"}
 
 
 @dataclass(frozen=True)
-class RowVerdicts:
-    """What the row rules found; positions count kept rows over all shards."""
+class Measures:
+    """The numbers of all kept rows, in order.
+
+    Args:
+        ends: position after the last row of each shard, from 0 on.
+        accepted: position → codes of rules that the row need not keep.
+    """
 
     numbers: Any
-    breaches: dict[int, Breach]
+    ends: list[int]
+    accepted: dict[int, tuple[str, ...]]
+
+
+def gather(measured: Iterable[Measured]) -> Measures:
+    """The numbers of the shards, put together."""
+    parts, ends = [np.zeros(0, MEASURES)], [0]
+    accepted: dict[int, tuple[str, ...]] = {}
+    for one in measured:
+        accepted |= {ends[-1] + position: codes for position, codes in one.accepted.items()}
+        parts.append(one.numbers)
+        ends.append(ends[-1] + len(one.numbers))
+    return Measures(np.concatenate(parts), ends, accepted)
+
+
+@dataclass(frozen=True)
+class RowVerdicts:
+    """What the row rules found.
+
+    Args:
+        reasons: for each row the index in `applied` of the rule it is quarantined for; -1 where it stays.
+        applied: critical rules with their parameters.
+    """
+
+    measures: Measures
+    reasons: Any
+    applied: tuple[tuple[Rule, dict[str, float]], ...]
     reports: tuple[RuleReport, ...]
     warnings: tuple[str, ...]
 
     @property
     def kept(self) -> Any:
         """Numbers of the rows that stay."""
-        stays = np.ones(len(self.numbers), dtype=bool)
-        stays[list(self.breaches)] = False
-        return self.numbers[stays]
+        return self.measures.numbers[self.reasons < 0]
 
     def between(self, start: int, end: int) -> dict[int, Breach]:
         """Breaches of a part of the rows, counted from its first row."""
-        return {position - start: b for position, b in self.breaches.items() if start <= position < end}
+        broken = np.flatnonzero(self.reasons[start:end] >= 0).tolist()
+        return {position: self._breach(start + position) for position in broken}
+
+    def _breach(self, position: int) -> Breach:
+        rule, parameters = self.applied[self.reasons[position]]
+        value = self.measures.numbers[rule.columns[0]][position].item()
+        limits = [f"{name} {limit:g}" for name, limit in rule.limits(parameters).items()]
+        seen = f" (it has {value:.4g}, {', '.join(limits)})" if limits else ""
+        return Breach(rule.code, f"{rule.text}{seen}", rule.repair)
 
 
 @dataclass(frozen=True)
@@ -52,50 +89,54 @@ class DatasetVerdict:
 
 
 def judge_row_rules(
-    measured: Sequence[Measured], suites: Mapping[str, Suite], values: Values, expectations: Expectations
+    measures: Measures, suites: Mapping[str, Suite], values: Values, expectations: Expectations
 ) -> RowVerdicts:
     """Every row rule on the rows of its shape; the first critical rule in the order of the suites is the reason.
 
     Raises:
         EnvironmentUnusable: Great Expectations and our own evaluation do not agree.
     """
-    numbers = np.concatenate([m.numbers for m in measured])
-    accepted = _accepted(measured)
-    breaches: dict[int, Breach] = {}
-    reports, warnings = [], []
-    for suite, places in _applying(suites, numbers):
+    reasons = np.full(len(measures.numbers), -1, dtype=np.int16)
+    applied: list[tuple[Rule, dict[str, float]]] = []
+    reports: list[RuleReport] = []
+    for suite, places in _applying(suites, measures.numbers):
         parameters = suite.parameters(values)
-        columns = {name: numbers[name][places] for name in suite.columns}
+        columns = {name: measures.numbers[name][places] for name in suite.columns}
         masks = [broken_rows(rule, columns, parameters) for rule in suite.rules]
         compare_counts(suite, masks, expectations.run(suite, ROW_SUITES[suite.name], columns, parameters))
         for rule, mask in zip(suite.rules, masks, strict=True):
-            broken = np.flatnonzero(mask)
-            reports.append(_report(suite, rule, parameters, len(places), len(broken)))
-            if rule.severity == "warning" and len(broken):
-                warnings.append(f"{rule.code}: {len(broken)} of {len(places)} rows break the rule: {rule.text}")
+            reports.append(_report(suite, rule, parameters, len(places), int(np.sum(mask))))
             if rule.severity == "critical":
-                for index in broken.tolist():
-                    position = int(places[index])
-                    if rule.code not in accepted.get(position, ()):
-                        breaches.setdefault(position, _breach(rule, columns, index, parameters))
-    return RowVerdicts(numbers, breaches, tuple(reports), tuple(warnings))
+                _give_reason(reasons, _not_accepted(places[mask], rule, measures.accepted), len(applied))
+                applied.append((rule, parameters))
+    return RowVerdicts(measures, reasons, tuple(applied), tuple(reports), tuple(_row_warnings(reports)))
+
+
+def _give_reason(reasons: Any, broken: Any, index: int) -> None:
+    first = broken[reasons[broken] < 0]
+    reasons[first] = index
+
+
+def _not_accepted(broken: Any, rule: Rule, accepted: Mapping[int, tuple[str, ...]]) -> Any:
+    taken = [position for position, codes in accepted.items() if rule.code in codes]
+    return broken[~np.isin(broken, taken)] if taken else broken
+
+
+def _row_warnings(reports: Sequence[RuleReport]) -> Iterator[str]:
+    for r in reports:
+        if r.severity == "warning" and not r.passed:
+            yield f"{r.code}: {r.broken} of {r.judged} rows break the rule: {r.text}"
 
 
 def _applying(suites: Mapping[str, Suite], numbers: Any) -> Iterator[tuple[Suite, Any]]:
     """Row suites with the positions of the rows they are about; a suite without rows is left out."""
     for name, asset in ROW_SUITES.items():
-        chosen = numbers["family"] == FAMILIES.index(asset) if asset in FAMILIES else np.ones(len(numbers), dtype=bool)  # type: ignore[arg-type]
-        if chosen.any():
-            yield suites[name], np.flatnonzero(chosen)
-
-
-def _accepted(measured: Sequence[Measured]) -> dict[int, tuple[str, ...]]:
-    found: dict[int, tuple[str, ...]] = {}
-    start = 0
-    for one in measured:
-        found |= {start + position: codes for position, codes in one.accepted.items()}
-        start += len(one.numbers)
-    return found
+        if name == "row_rules":
+            places = np.arange(len(numbers))
+        else:
+            places = np.flatnonzero(numbers["family"] == FAMILIES.index(cast(Family, asset)))
+        if len(places):
+            yield suites[name], places
 
 
 def compare_counts(suite: Suite, masks: Sequence[Any], results: Sequence[RuleResult]) -> None:
@@ -112,13 +153,6 @@ def compare_counts(suite: Suite, masks: Sequence[Any], results: Sequence[RuleRes
                 why=f"Great Expectations counts {result.unexpected} rows that break it, Tuneloop {int(np.sum(mask))}",
                 remedy="compare the installed version with constraints.txt, and report this",
             )
-
-
-def _breach(rule: Rule, columns: Columns, index: int, parameters: Values) -> Breach:
-    value = columns[rule.columns[0]][index].item()
-    limits = [f"{name} {limit:g}" for name, limit in rule.limits(parameters).items()]
-    seen = f" (it has {value:.4g}, {', '.join(limits)})" if limits else ""
-    return Breach(rule.code, f"{rule.text}{seen}", rule.repair)
 
 
 def _report(suite: Suite, rule: Rule, parameters: Values, judged: int, broken: int, observed: str = "") -> RuleReport:

@@ -159,7 +159,7 @@ def learn_frame(tokenizer: Any) -> Frame | None:
         frame = _frame(tokenizer)
     except (ValueError, KeyError, TypeError):
         return None
-    turns = [Message(role=r, content=c) for r, c in (("user", "a b"), ("assistant", "c"), ("user", "d\n\ne"))]  # type: ignore[arg-type]
+    turns = [_turn("user", "a b"), _turn("assistant", "c"), _turn("user", "d\n\ne")]
     system = [Message(role="system", content="s t")] if "system" in frame.heads else []
     plain = all(frame.prompt(m) == _rendered(tokenizer, m, ask=True) for m in (turns, [*system, *turns], turns[:1]))
     answered = [*turns, Message(role="assistant", content="f")]
@@ -168,7 +168,7 @@ def learn_frame(tokenizer: Any) -> Frame | None:
 
 
 def _frame(tokenizer: Any) -> Frame:
-    user, answer, system = (Message(role=r, content=f"Probe{r}") for r in ("user", "assistant", "system"))  # type: ignore[arg-type]
+    user, answer, system = (_turn(r, f"Probe{r}") for r in ("user", "assistant", "system"))
     before, after_user = _rendered(tokenizer, [user]).split(user.content)
     _, between, after_answer = re.split("Probe(?:user|assistant)", _rendered(tokenizer, [user, answer]))
     third = re.split("Probe(?:user|assistant)", _rendered(tokenizer, [user, answer, user]))[2]
@@ -183,6 +183,10 @@ def _frame(tokenizer: Any) -> Frame:
         pass  # a template without a place for it: rows with a system message are counted the exact way
     ask = _rendered(tokenizer, [user], ask=True).removeprefix(before + user.content + after_user)
     return Frame(start=start, heads=heads, tails=tails, ask=ask)
+
+
+def _turn(role: Any, content: str) -> Message:
+    return Message(role=role, content=content)
 
 
 def _rendered(tokenizer: Any, messages: Sequence[Message], *, ask: bool = False) -> str:

@@ -8,8 +8,9 @@ Beyond the numbers (about 150 bytes a row, twice while they are judged) memory d
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from functools import partial
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,16 +101,16 @@ class _Run:
         self.work, self.output, self.paths, self.folder, self.uri = work, output, paths, folder, uri
 
     def verdict(self) -> Verdict:
-        from tasks.validate.judge import judge_dataset, judge_row_rules
+        from tasks.validate.judge import gather, judge_dataset, judge_row_rules
         from tasks.validate.rules import read_suites
 
         suites = read_suites(project_folder() / "expectations")
         values = {k: float(v) for k, v in self.work.checks.model_dump(exclude={"languages"}).items()}
         with open_engine(len(self.paths)) as engine:
-            measured = self._measure(engine)
+            measures = gather(self._measured(engine))
             expectations = Expectations(self.folder / "gx")
-            verdicts = judge_row_rules(measured, suites, values, expectations)
-            shards = self._rewrite(engine, measured, verdicts)
+            verdicts = judge_row_rules(measures, suites, values, expectations)
+            shards = self._rewrite(engine, verdicts)
         rows = finish_output(self.folder, self.uri, shards, self.output.privacy)
         dataset = judge_dataset(rows, verdicts.kept, suites, values, expectations)
         self._write_report(rows, verdicts, dataset, expectations)
@@ -121,39 +122,34 @@ class _Run:
         )
         return Verdict(validated=validated, refusals=dataset.refusals)
 
-    def _measure(self, engine: Engine) -> list[Measured]:
+    def _measured(self, engine: Engine) -> Iterator[Measured]:
         from tasks.validate.shards import measure_shard
 
-        made = []
-        for found in engine.map(partial(measure_shard, work=self.work), self.paths):
-            made.append(found)
-            self._tell("measured", len(made))
-        return made
+        for done, found in enumerate(engine.map(partial(measure_shard, work=self.work), self.paths), 1):
+            yield found
+            self._tell("measured", done)
 
-    def _rewrite(self, engine: Engine, measured: list[Measured], verdicts: RowVerdicts) -> list[Shard]:
+    def _rewrite(self, engine: Engine, verdicts: RowVerdicts) -> list[Shard]:
         from tasks.validate.quarantine_file import QUARANTINE, join_parts
         from tasks.validate.shards import part_path, rewrite_shard
 
-        judged = self._judged(measured, verdicts)
+        judged = self._judged(verdicts)
         shards = []
         for shard in engine.map(partial(rewrite_shard, work=self.work, folder=self.folder, uri=self.uri), judged):
             shards.append(shard)
             self._tell("written", len(shards))
-        join_parts([part_path(self.folder, j.file) for j in judged], self.folder / QUARANTINE)
+        join_parts([part_path(self.folder, shard.file) for shard in shards], self.folder / QUARANTINE)
         shutil.rmtree(self.folder / "quarantine", ignore_errors=True)
         return shards
 
-    def _judged(self, measured: list[Measured], verdicts: RowVerdicts) -> list[Judged]:
+    def _judged(self, verdicts: RowVerdicts) -> Iterator[Judged]:
         """The verdicts, parted by shards."""
         from tasks.validate.shards import Judged
 
-        ends = list(accumulate((len(m.numbers) for m in measured), initial=0))
-        judged = []
-        for number, (path, (start, end)) in enumerate(zip(self.paths, pairwise(ends), strict=True)):
-            score: Any = verdicts.numbers["quality"][start:end].copy()
+        for number, (path, (start, end)) in enumerate(zip(self.paths, pairwise(verdicts.measures.ends), strict=True)):
+            score: Any = verdicts.measures.numbers["quality"][start:end].copy()
             breaches = verdicts.between(start, end)
-            judged.append(Judged(path=path, file=f"{number:06d}.jsonl", quality=score, breaches=breaches))
-        return judged
+            yield Judged(path=path, file=f"{number:06d}.jsonl", quality=score, breaches=breaches)
 
     def _write_report(self, rows: Rows, verdicts: RowVerdicts, dataset: Any, expectations: Expectations) -> None:
         from tasks.validate.report import Report, write_page
@@ -167,12 +163,12 @@ class _Run:
             reasons=rows.reasons,
             refusals=dataset.refusals,
             warnings=(*verdicts.warnings, *dataset.warnings),
-            languages=language_shares(verdicts.numbers),
+            languages=language_shares(verdicts.measures.numbers),
             toxicity_measured=self.work.checks.max_toxicity < 1,
             decisions=len(self.work.overlays),
             pages={suite: f"great_expectations/{page}" for suite, page in pages.items()},
         )
-        write_page(report, verdicts.numbers, docs / "index.html")
+        write_page(report, verdicts.measures.numbers, docs / "index.html")
 
     def _tell(self, text: str, done: int) -> None:
         progress.stop_if_interrupted()

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tasks.adapters import state
-from tasks.adapters.row_files import read_rows
+from tasks.adapters.row_files import iter_rows
 from tasks.adapters.store import Store
 from tasks.config import RunConfig
 from tasks.contracts import DatasetVersion, Row, Rows, ValidatedRows
@@ -54,7 +54,7 @@ def prepare(config: RunConfig, home: Path, model: Path) -> Prepared:
     processed = process_rows(ingested, config.process, store)
     validated = validate_rows(processed, config.checks, tokenizer_digest, model, store)
     dataset = make_version(validated, config.project, config.split, digest_of("policy"), tokenizer_digest, store)
-    rows = read_rows(store.path(dataset.uri) / "rows.jsonl")
+    rows = list(iter_rows(store.path(dataset.uri) / "rows.jsonl"))
     by_place = {Place(row.origin.source_uri, row.origin.record_index): row for row in rows}
     assert len(by_place) == len(rows)
     return Prepared(home, store, ingested, processed, validated, dataset, by_place)

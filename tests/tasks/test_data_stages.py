@@ -21,7 +21,7 @@ from tasks.validate.stage import validate_rows
 from tasks.version.stage import make_version
 
 ROOT = Path(__file__).parent.parent.parent
-WORDS = "harbour lantern copper velvet granite willow saffron orchard falcon marble juniper canyon ribbon".split()
+WORDS = ("harbour", "lantern", "copper", "velvet", "granite", "willow", "saffron", "orchard", "falcon", "marble")
 
 
 def write_data(folder: Path, order: int) -> None:

@@ -97,7 +97,7 @@ def single_select(statement: str) -> str:
             why=f"it has {len(parts)} statements" if len(parts) != 1 else "it does more than to read",
             remedy="write one SELECT (it may begin with WITH)",
         )
-    return parts[0].strip().rstrip(";").strip()
+    return str(parts[0]).strip().rstrip(";").strip()
 
 
 def json_value(value: Any) -> Any:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.adapters import vault
+from tasks.adapters import audit, erasures, vault
+from tasks.adapters.pseudonym_key import pseudonym_key
 from tasks.adapters.row_files import all_rows, open_output
 from tasks.contracts import Row, Rows
 from tasks.errors import DataRefused
@@ -197,3 +198,26 @@ def test_the_vault_keeps_what_rows_do_not_show_and_only_when_it_is_on(
     assert vault.read(personal.row_id, "a test").decode() == line("write to jo@example.com").strip()
     assert vault.kept(subjects=personal.subjects) == {personal.row_id}
     assert plain.outcome == "kept"
+
+
+def test_a_person_who_was_erased_does_not_come_back(tmp_path: Path, data: Path) -> None:
+    (data / "a.jsonl").write_text(line("write to jo@example.com") + line("x", author="4711") + line("nobody"))
+    first = rows(tmp_path, ingest(tmp_path))
+    named = erasures.keyed_metadata("author", "4711", pseudonym_key())
+    erasures.begin([erasures.mark(k) for k in (*first[0].subjects, named)], "ann", "asked", "{}")
+    mail, author, kept = rows(tmp_path, ingest(tmp_path))
+    for gone in (mail, author):
+        assert (gone.outcome, gone.messages, gone.metadata, gone.subjects) == ("quarantined", (), {}, ())
+        assert gone.reason.startswith("erased: ")
+    assert kept == first[2]
+
+
+def test_what_a_sync_changes_is_in_the_audit_log_once(tmp_path: Path, data: Path) -> None:
+    (data / "a.jsonl").write_text(lines(1))
+    for _ in range(2):
+        ingest(tmp_path)
+    (data / "b.jsonl").write_text(lines(1, 5))
+    (data / "a.jsonl").unlink()
+    ingest(tmp_path)
+    found = [json.loads(e.details) if isinstance(e.details, str) else e.details for e in audit.entries()]
+    assert [(d["added"], d["removed"]) for d in found] == [(1, 0), (1, 1)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.adapters.row_files import all_rows, open_output
+from tasks.adapters.row_files import all_rows
 from tasks.contracts import Row, Rows
 from tasks.digest import digest_bytes
 from tasks.errors import DataRefused, TuneloopError, UsageError
