@@ -48,4 +48,6 @@ class RunConfig(Record):
     @property
     def policy_digest(self) -> str:
         """Digest of everything that decides what a row may look like: a change makes a new major dataset version."""
-        return digest_of([part.model_dump(mode="json") for part in (self.data.privacy, self.process, self.checks)])
+        own = [source.privacy for source in self.data.sources if source.privacy is not None]
+        parts = (self.data.privacy, *own, self.process, self.checks)
+        return digest_of([part.model_dump(mode="json") for part in parts])

@@ -43,7 +43,7 @@ class CandidateServer:
 
     def ask(self, messages: Sequence[Message], max_tokens: int = 64) -> Reply:
         """Send one conversation to /v1/chat/completions."""
-        turns = [message.model_dump() for message in messages]
+        turns = [message.model_dump(exclude_defaults=True) for message in messages]
         body = {"model": self.model_id, "messages": turns, "max_tokens": max_tokens, "temperature": 0}
         try:
             response = self._http.post("/v1/chat/completions", json=body)

@@ -44,7 +44,7 @@ class LoggedRequest(Record):
 def append(request: LoggedRequest) -> None:
     """Write one request."""
     values = request.model_dump(exclude={"prompt"})
-    prompt = json.dumps([m.model_dump() for m in request.prompt], ensure_ascii=False)
+    prompt = json.dumps([m.model_dump(exclude_defaults=True) for m in request.prompt], ensure_ascii=False)
     with state.engine().begin() as connection:
         connection.execute(sa.insert(state.requests).values(**values, prompt=prompt))
 

@@ -16,7 +16,8 @@ from tasks.erase.plan import ModelPlan, Plan
 
 FOLDER = "certificates"
 OUT_OF_REACH = (
-    "The sources: Tuneloop only reads them. As long as this state database and pseudonym key stand, their rows are not taken in again.",
+    "The sources: Tuneloop only reads them. As long as this state database and pseudonym key stand, their rows are not "
+    "taken in again.",
     "Backups and snapshots of this machine, of the object store and of the databases.",
     "Files that were exported or copied out of Tuneloop.",
     "What models learned: the listed versions stay as they are until they are trained again and replaced.",

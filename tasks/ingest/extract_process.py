@@ -34,7 +34,9 @@ class _Worker:
             process = self._running()
             request = json.dumps({"format": format, "path": str(path.resolve()), "max_bytes": max_bytes})
             try:
-                answer = self._exchange(process, request.encode() + b"\n", seconds + _START_SECONDS * self._fresh)
+                answer = self._exchange(
+                    process, request.encode() + b"\n", seconds + (_START_SECONDS if self._fresh else 0)
+                )
             except (BrokenPipeError, EOFError):
                 self.stop()
                 return _CRASHED
@@ -81,8 +83,8 @@ class _Worker:
         self._process = None
 
 
-_worker = _Worker()
-atexit.register(_worker.stop)
+worker = _Worker()
+atexit.register(worker.stop)
 
 
 def extract(path: Path, format: str, max_bytes: int) -> Extracted:
@@ -96,7 +98,7 @@ def extract(path: Path, format: str, max_bytes: int) -> Extracted:
         EnvironmentUnusable: the library for this format is not installed.
     """
     seconds = _SECONDS + _SECONDS_PER_MB * path.stat().st_size / (1 << 20)
-    found = _worker.ask(path, format, max_bytes, seconds)
+    found = worker.ask(path, format, max_bytes, seconds)
     if found.code == NOT_INSTALLED:
         raise EnvironmentUnusable(
             f"{format} files cannot be read on this machine",

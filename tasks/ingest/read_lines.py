@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from tasks.ingest.text import byte_length, decode
+from tasks.ingest.text import byte_length, decode, errors_of
 
 _BLOCK = 1 << 18
 _PIECE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
@@ -103,8 +103,9 @@ def text_lines(
     stop = stream.seek(0, 2)
     plain = lines(stream, start, stop, encoding, limit)
     found = plain if newline == "\n" else split_lines(stream, start, stop, newline.encode(encoding), limit)
+    errors = errors_of(encoding)
     for line in found:
-        text = decode(line.data, encoding)
+        text = line.data.decode(encoding, errors)
         if line.size > limit or not _has_ends_inside(text):
             yield TextLine(text, line.start, line.size, number)
             number += 1

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.contracts import DriftReport, Record
+from tasks.privacy.replacement import PLACEHOLDER
 
 PERMUTATIONS = 999
 MAX_TEXTS = 5000
@@ -31,7 +32,6 @@ _MAX_NEW_TERMS = 12
 _BUCKETS = 4096
 _LENGTH_WEIGHT = 0.01
 _WORD = re.compile(r"[^\W\d_]{3,}")
-_PLACEHOLDER = re.compile(r"<[A-Z_]+>")
 
 
 class Question(Record):
@@ -144,7 +144,7 @@ def new_terms(requests: Sequence[str], prompts: Sequence[str]) -> tuple[str, ...
 
 
 def _words(text: str) -> set[str]:
-    return {word.lower() for word in _WORD.findall(_PLACEHOLDER.sub(" ", text))}
+    return {word.lower() for word in _WORD.findall(PLACEHOLDER.sub(" ", text))}
 
 
 def _reasons(

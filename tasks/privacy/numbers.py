@@ -101,7 +101,7 @@ def _cards(run: Run) -> Iterator[Span]:
         for start, end, score in findings("CREDIT_CARD", run.digits):
             if (start, end) == (0, len(run.digits)) and not _continues(run.text, run.end):
                 yield Span(run.start, run.end, "CREDIT_CARD", score)
-        return
+                return
     first = max(0, run.start - 1)
     for start, end, score in findings("CREDIT_CARD", run.text[first : run.end + 1]):
         yield Span(start + first, end + first, "CREDIT_CARD", score)

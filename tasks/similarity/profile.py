@@ -23,7 +23,7 @@ MIN_ROWS_OF_WORD = 5
 MAX_WORDS = 500
 MAX_VALUES = 100
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_PLACEHOLDER = re.compile(r"<[A-Z_]+>")
+_PLACEHOLDER = re.compile(r"<[A-Z][A-Z_]*(?:_[a-p]{12})?>")  # as tasks.privacy writes them, pseudonyms too
 _LABEL_CHARACTERS = 40
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tasks.contracts import Message, Row
+from tasks.privacy.replacement import PLACEHOLDER
 from tasks.validate.completeness import is_cut, is_unfinished
 from tasks.validate.config import ChecksConfig
 from tasks.validate.language import UNKNOWN, detect_language, obscene_words, toxicity
@@ -36,7 +37,6 @@ MEASURES = np.dtype(
 )  # fmt: skip
 _NAMES = MEASURES.names or ()
 
-_PLACEHOLDER = re.compile(r"<[A-Z][A-Z_]{2,}>")
 _DAMAGE = re.compile("\ufffd|\u00c3[\u0080-\u00bf]|\u00e2\u20ac[\u2122\u0153\u009d\u2013\u201c]")
 _ROLES = re.compile(r"s?(?:u(?:ct+)*a)+")
 _NO_SIGNS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~', " "))
@@ -92,7 +92,7 @@ def _text_measures(row: Row, obscene: frozenset[str]) -> dict[str, Any]:
     window = answer[:_VARIETY_WINDOW]
     return {
         "encoding_damage": 0 if whole.isascii() else len(_DAMAGE.findall(whole)),
-        "placeholder_share": len(_PLACEHOLDER.findall(whole)) / max(1, total) if "<" in whole else 0.0,
+        "placeholder_share": len(PLACEHOLDER.findall(whole)) / max(1, total) if "<" in whole else 0.0,
         "repeated_share": repeats / triples if triples else 0.0,
         "distinct_words_share": len(set(window)) / len(window) if window else 0.0,
         "letters_share": _letters_share(row.answer) if family(row) == "document" else 1.0,
@@ -183,7 +183,7 @@ def _language(row: Row, index: int, checks: ChecksConfig) -> dict[str, Any]:
     if not checks.languages and index % _LANGUAGE_SAMPLE:
         return {"language": b"", "language_confidence": 0.0, "language_ok": True}
     question = next((m.content for m in reversed(row.prompt) if m.role == "user"), "")
-    text = f"{_PLACEHOLDER.sub('', question[:_LANGUAGE_CHARS])}\n{_PLACEHOLDER.sub('', row.answer[:_LANGUAGE_CHARS])}"
+    text = f"{PLACEHOLDER.sub('', question[:_LANGUAGE_CHARS])}\n{PLACEHOLDER.sub('', row.answer[:_LANGUAGE_CHARS])}"
     code, confidence = detect_language(text)
     fine = not checks.languages or code == UNKNOWN or code in checks.languages
     return {"language": code.encode(), "language_confidence": confidence, "language_ok": fine}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.contracts import Message
+from tasks.contracts import Estimate
 from tasks.digest import canonical_json, digest_bytes, digest_file, digest_folder, digest_of
 
 values = st.recursive(
@@ -38,7 +38,7 @@ def test_not_a_number_has_no_canonical_form() -> None:
 
 
 def test_records_are_digested_by_content() -> None:
-    assert digest_of(Message(role="user", content="x")) == digest_of({"content": "x", "role": "user"})
+    assert digest_of(Estimate(mean=1, low=0, high=2)) == digest_of({"low": 0.0, "high": 2.0, "mean": 1.0})
 
 
 @given(st.binary(max_size=5000))

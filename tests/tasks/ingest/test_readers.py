@@ -2,16 +2,26 @@ from __future__ import annotations
 
 import json
 import tempfile
+from datetime import datetime
+from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
 
+import docx
+import psutil
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import DataRefused, UsageError
+from tasks.ingest.extract_process import worker as extract_process
 from tasks.ingest.read import parts, read_records
+from tasks.ingest.read_value import Unreadable, parse
 from tasks.ingest.records import LIMITS, Part, RawRecord, ReadLimits
 from tasks.ingest.text import WINDOWS_1252
+from tests.tasks.ingest.malformed import pdf, word
 
 SECTIONS = """# Book
 
@@ -321,3 +331,135 @@ def test_readers_never_fail_on_bytes(data: bytes) -> None:
 def test_a_list_of_json_in_a_file_of_lines(read: Reader) -> None:
     assert [r.value for r in read("jsonl", '[{"a":1},\n{"a":2}\n]')] == [{"a": 1}, {"a": 2}]
     assert codes(read("jsonl", "[1]\n[2]\n")) == [None, None]
+
+
+JSON_TEXTS = st.recursive(
+    st.sampled_from(
+        ['"x"', '"a:b"', '"\\\\":"', '":"', "1", "1.5", "12345678901234567890123", "1e999", "NaN", "null", '"ü"']
+    ),
+    lambda below: st.one_of(
+        st.lists(below, max_size=3).map(lambda items: f"[{','.join(items)}]"),
+        st.lists(st.tuples(st.sampled_from(['"a"', '"b"', '"a\\\\"', '"c" ']), below), max_size=3).map(
+            lambda pairs: "{" + ", ".join(f"{key}:{value}" for key, value in pairs) + "}"
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON_TEXTS)
+def test_the_fast_decoder_decides_as_the_strict_one(text: str) -> None:
+    def strict(data: str) -> object:
+        def pairs(found: list[tuple[str, object]]) -> dict[str, object]:
+            if len(dict(found)) < len(found):
+                raise ValueError
+            return dict(found)
+
+        value = json.loads(data, object_pairs_hook=pairs, parse_constant=lambda _: 1 / 0)
+        return 1 / 0 if "1e999" in data else value
+
+    try:
+        expected = strict(text)
+    except (ValueError, ZeroDivisionError):
+        with pytest.raises(Unreadable):
+            parse(text.encode())
+    else:
+        assert parse(text.encode()) == expected
+
+
+def test_parquet(read: Reader) -> None:
+    table = pyarrow.table({
+        "text": ["a", "ü"] * 3, "at": pyarrow.array([datetime(2026, 1, 2, 3)] * 6, pyarrow.timestamp("ns")),
+        "turns": [[{"role": "user", "content": None}]] * 6, "amount": [Decimal("1.50")] * 6, "picture": [b"\xff"] * 6,
+    })  # fmt: skip
+    sink = BytesIO()
+    pyarrow.parquet.write_table(table, sink, row_group_size=4)
+    assert [(p.first_index, p.row_group) for p in read.parts("parquet", sink.getvalue())] == [(0, 0), (4, 1)]
+    records = read("parquet", sink.getvalue())
+    assert [r.index for r in records] == list(range(6))
+    assert records[1].value == {
+        "text": "ü", "at": "2026-01-02T03:00:00", "turns": [{"role": "user", "content": None}], "amount": "1.50",
+        "picture": b"\xff",
+    }  # fmt: skip
+    damaged = bytearray(sink.getvalue())
+    damaged[20:60] = b"\0" * 40
+    broken = read("parquet", bytes(damaged))
+    assert [r.value for r in broken if not r.problem] == [r.value for r in records[4:]]
+    assert broken[0].problem is not None
+    assert broken[0].problem[0] == "damaged"
+    with pytest.raises(DataRefused, match="not a Parquet file"):
+        read("parquet", sink.getvalue()[:-9])
+
+
+def test_parquet_text_that_is_not_utf8_and_values_that_repeat_for_ever(read: Reader) -> None:
+    offsets = pyarrow.array([0, 1, 2, 3], pyarrow.int32()).buffers()[1]
+    texts = pyarrow.Array.from_buffers(pyarrow.string(), 3, [None, offsets, pyarrow.py_buffer(b"a\xffc")])
+    sink = BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), sink)
+    assert codes(read("parquet", sink.getvalue())) == [None, "invalid_utf8", None]
+    same = pyarrow.DictionaryArray.from_arrays(
+        pyarrow.array([0] * 5000, pyarrow.int32()), pyarrow.array(["x" * 100_000])
+    )
+    sink = BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": same}), sink)
+    limits = ReadLimits(record_bytes=50_000)
+    assert set(codes(Reader(read.path.parent, limits)("parquet", sink.getvalue()))) == {"too_large"}
+
+
+PAGE = """<html><head><title>T</title></head><body><nav><a href=x>menu</a></nav><article><h1>Returns</h1>
+<p>You can return every product within thirty days of its delivery, if the box is complete and nothing was used.</p>
+<h2>How</h2><p>Write to the support desk with your order number, and we send you a label for the parcel in a day.</p>
+</article><footer>imprint</footer></body></html>"""
+
+
+def test_web_pages_pdfs_and_word_documents_become_markdown(read: Reader) -> None:
+    (page,) = read("html", PAGE)
+    assert "# Returns" in page.raw
+    assert "## How" in page.raw
+    assert "menu" not in page.raw
+    (paper,) = read("pdf", pdf(b"Hello World"))
+    assert paper.value == {"text": "Hello World"}
+    (letter,) = read("docx", word())
+    assert letter.raw.startswith("# Returns\n\nWithin thirty days.\n\n> Where is it?\n\n| cell |")
+    assert letter.byte_length == len(word())
+    assert [read.parts(f, c)[0].shape for f, c in (("html", PAGE), ("docx", word()))] == ["document", "document"]
+
+
+def test_sections_in_a_word_document(read: Reader) -> None:
+    document, sink = docx.Document(), BytesIO()
+    document.add_heading("One", 2)
+    document.add_paragraph("Where is it?", style="Quote")
+    document.add_paragraph('```json\n{"intent": "x"}\n```')
+    document.save(sink)
+    assert read.parts("docx", sink.getvalue())[0].shape == "sections"
+    (record,) = read("docx", sink.getvalue())
+    assert record.value == {"prompt": "Where is it?", "completion": '{"intent": "x"}'}
+
+
+def test_documents_without_text_say_what_to_do(read: Reader) -> None:
+    (scan,) = read("pdf", pdf(b""))
+    assert scan.problem is not None
+    assert scan.problem[0] == "no_text"
+    assert "OCR" in scan.repair
+    (cut,) = read("docx", word()[:3000])
+    assert codes([cut]) == ["damaged"]
+    with pytest.raises(DataRefused, match="empty"):
+        read("pdf", b"")
+
+
+def test_an_extracting_process_that_dies_costs_one_document(read: Reader) -> None:
+    read("pdf", pdf(b"one"))
+    extracting = next(p for p in psutil.Process().children() if "tasks.ingest.extract_worker" in p.cmdline())
+    extracting.kill()
+    extracting.wait()
+    assert codes(read("pdf", pdf(b"two"))) == [None]
+    after = next(p for p in psutil.Process().children() if "tasks.ingest.extract_worker" in p.cmdline())
+    after.suspend()
+    assert extract_process.ask(read.path, "pdf", 1000, seconds=0.1).code == "too_slow"
+    assert codes(read("pdf", pdf(b"three"))) == [None]
+
+
+def test_a_shape_that_a_format_cannot_have_is_refused(read: Reader) -> None:
+    for format, shape in (("pdf", "sections"), ("txt", "chat"), ("csv", "document"), ("docx", "alpaca")):
+        with pytest.raises(UsageError, match="shape"):
+            read(format, pdf(b"x"), shape)

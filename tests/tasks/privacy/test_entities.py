@@ -39,6 +39,7 @@ BLOCK = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA75gRvbBpFHyQ\nzCtm8eIy
         ('{"password": "sunshine", "name": "Margaret"}', '{"password": "<SECRET>", "name": "Margaret"}'),
         ("2221 0000 0000 0009", "<CREDIT_CARD>"),
         ("4111.1111.1111.1111", "<CREDIT_CARD>"),
+        ("Kreditkarte 4111 1111 1111 1111 117 to friday", "Kreditkarte <CREDIT_CARD> 117 to friday"),
         ("to BE68 5390 0754 7034 when done", "to <IBAN_CODE> when done"),
         ("LU28 0019 4006 4475 0000 please", "<IBAN_CODE> please"),
         ("MT84MALT011000012345MTLCAST001S", "<IBAN_CODE>"),
