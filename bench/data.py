@@ -1,10 +1,10 @@
 """The data stages beside their peers: near duplicates, personal data, the whole stage, memory.
 
-    python -m bench.data [--rows 100000] [--rounds 3]           (make bench-data)
+    python -m bench.data [--rows 100000] [--rounds 3] [--stage-rounds 3]     (make bench-data)
 
 One generated corpus (bench/corpus.py); interleaved rounds; two workers a side. Tables, then one line of JSON:
 
-near_dup_ratio      rows/s of finding near duplicates, ours to the fastest peer (bench/near_duplicates.py)
+near_dup_ratio      rows/s of finding near duplicates, ours to text-dedup, the fastest peer (bench/near_duplicates.py)
 near_dup_f1         of our clusters over the planted pairs; peer_near_dup_f1: of the best peer
 pii_ratio           MB/s of finding personal data by pattern, ours to Presidio without its NER (bench/pii.py)
 stage_ratio         wall time of datatrove for what it has of the stage to ours for all of it
@@ -43,13 +43,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--stage-rounds", type=int, default=3, help="of the whole stage, which takes longest")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "corpus.jsonl"
         write(corpus, options.rows)
         print(f"corpus: {options.rows} rows, {corpus.stat().st_size / 1e6:.0f} MB", flush=True)
-        result = stage(corpus, options.rows, options.rounds, Path(folder))
-        result |= near_duplicates.measure(corpus, options.rounds)
+        result = stage(corpus, options.rows, options.stage_rounds, Path(folder))
+        result |= near_duplicates.measure(corpus, options.rounds, ("text-dedup",))
     result |= pii.measure(rounds=options.rounds)
     print(json.dumps({key: result[key] for key in _KEYS}))
 

@@ -179,6 +179,13 @@ def _render(tokenizer: Any, messages: Sequence[Message], *, prompt: bool = False
 
     if not messages:
         raise UsageError("an empty conversation cannot be encoded", why="an answer needs something to answer")
+    if any(m.tool_calls or m.role == "tool" for m in messages):
+        raise UsageError(
+            "a conversation with tool calls cannot be encoded",
+            why="calls and definitions of tools are not written into prompts yet; leaving them out would teach answers "
+            "to questions that nobody asked",
+            remedy="prepare the dataset again: such rows are quarantined when it is made",
+        )
     turns = [{"role": m.role, "content": m.content} for m in messages]
     try:
         return str(

@@ -31,7 +31,7 @@ MEASURES = np.dtype(
         ("placeholder_share", "f8"), ("repeated_share", "f8"), ("distinct_words_share", "f8"), ("letters_share", "f8"),
         ("toxicity", "f8"), ("language_confidence", "f8"), ("length_ratio", "f8"),
         ("family", "u1"), ("role_order_ok", "?"), ("template_ok", "?"), ("tools_ok", "?"), ("tools_defined", "?"),
-        ("answer_is_new", "?"), ("pair_differs", "?"), ("cut_answer", "?"), ("unfinished_answer", "?"),
+        ("without_tools", "?"), ("answer_is_new", "?"), ("pair_differs", "?"), ("cut_answer", "?"), ("unfinished_answer", "?"),
         ("language_ok", "?"), ("quality", "u1"), ("language", "S3"),
     ]
 )  # fmt: skip
@@ -65,9 +65,15 @@ def measure(rows: Sequence[Row], checks: ChecksConfig, count: CountTokens) -> An
     obscene = obscene_words(checks.languages) if checks.max_toxicity < 1 else frozenset()
     for index, row in enumerate(rows):
         fine = has_role_order(row)
-        length = count(row.messages) if fine else 0
+        length = count(_spoken(row)) if fine else 0
         values = _text_measures(row, obscene) | _shape_measures(row) | _language(row, index, checks)
-        values |= {"tokens": length or 0, "template_ok": length is not None, "role_order_ok": fine, "quality": 0}
+        values |= {
+            "without_tools": not uses_tools(row),
+            "tokens": length or 0,
+            "template_ok": length is not None,
+            "role_order_ok": fine,
+            "quality": 0,
+        }
         numbers[index] = tuple(values[name] for name in _NAMES)
     numbers["quality"] = quality(numbers)
     return numbers
@@ -76,6 +82,18 @@ def measure(rows: Sequence[Row], checks: ChecksConfig, count: CountTokens) -> An
 def has_role_order(row: Row) -> bool:
     """Turns alternate from user to assistant; an assistant that calls tools speaks again after their answers."""
     return _ROLES.fullmatch("".join(_turn(m) for m in row.messages)) is not None
+
+
+def uses_tools(row: Row) -> bool:
+    """Whether tools are defined, called or answering: `tasks.tokens` does not write them for any model yet."""
+    return bool(row.tools) or any(m.tool_calls or m.role == "tool" for m in row.messages)
+
+
+def _spoken(row: Row) -> tuple[Message, ...]:
+    """The turns without tools, which have no length that a model would see."""
+    if not uses_tools(row):
+        return row.messages
+    return tuple(m for m in row.messages if m.role != "tool" and not m.tool_calls)
 
 
 def _turn(message: Message) -> str:

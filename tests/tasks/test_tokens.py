@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.contracts import Message
+from tasks.contracts import Message, ToolCall
 from tasks.errors import ModelUnavailable, UsageError
 from tasks.tokens import (
     CHATML,
@@ -146,8 +146,15 @@ def test_missing_tokenizer(tmp_path: Path) -> None:
 
 def test_loading_a_tokenizer_does_not_import_torch(tiny_model: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tasks.contracts import Message; from tasks.tokens import *;"
+        "import sys; from pathlib import Path; from tasks.contracts import Message, ToolCall; from tasks.tokens import *;"
         f"t = load_tokenizer(Path({str(tiny_model)!r})); encode_prompt(t, [Message(role='user', content='hi')]);"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_tool_calls_are_refused_instead_of_left_out(tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model)
+    call = Message(role="assistant", content="", tool_calls=(ToolCall(name="f", arguments="{}"),))
+    with pytest.raises(UsageError, match="tool calls"):
+        encode_example(tokenizer, [Message(role="user", content="q"), call, Message(role="assistant", content="a")])

@@ -33,7 +33,7 @@ def test_committed_suites_have_defaults_and_those_of_the_configuration_have_its_
     suites = read_suites(project_folder() / "expectations")
     assert set(suites) == {*ROW_SUITES, *DATASET_SUITES}
     assert {name: len(suite.rules) for name, suite in suites.items()} == {
-        "row_rules": 15, "chat_rules": 4, "pair_rules": 2, "preference_rules": 4, "document_rules": 3,
+        "row_rules": 15, "chat_rules": 5, "pair_rules": 2, "preference_rules": 4, "document_rules": 3,
         "dataset_rules": 6, "totals_rules": 7,
     }  # fmt: skip
     named = {name for s in suites.values() for name in s.defaults}

@@ -59,6 +59,9 @@ CRITICAL: dict[str, Row] = {
     "repeated": make_row(107, ask(107), "on its way to you " * 12),
     "toxic": make_row(108, ask(108), OBSCENE),
     "tool_calls": make_row(109, "", messages=tools(ToolCall(id="1", name="f", arguments="["), "1")),
+    "undefined_tool": make_row(117, "", tools='[{"name": "g"}]',
+                               messages=tools(ToolCall(id="1", name="f", arguments="{}"), "1")),
+    "tools_untrained": make_row(118, "", messages=tools(ToolCall(id="1", name="f", arguments="{}"), "1")),
     "chat_echo": make_row(110, ask(110), ask(110)),
     "echo": make_row(111, ask(111), ask(111), shape="prompt_completion"),
     "empty_rejected": make_row(112, ask(112), LONG, shape="preference"),
@@ -72,8 +75,6 @@ WARNED: dict[str, Row] = {
     "unfinished_answer": make_row(200, ask(200), "It left our shop today. It will be at your door before the"),
     "mostly_placeholders": make_row(201, "<PERSON> <PERSON>", "<PERSON> " * 20 + "is a person"),
     "few_words": make_row(202, ask(202), " ".join(["on", "way"] * 9 + ["to", "way", "on", "to", "to", "on"] * 3)),
-    "undefined_tool": make_row(203, "", tools='[{"name": "g"}]',
-                               messages=tools(ToolCall(id="1", name="f", arguments="{}"), "1")),
     "many_turns": make_row(204, "", messages=SHORT_TALK * 65),
     "long_label": make_row(205, ask(205), "delivery and " * 6 + "more", shape="classification"),
     "one_sided_length": make_row(206, ask(206), LONG, rejected="no", shape="preference"),
@@ -135,7 +136,7 @@ def test_a_row_for_every_warning_is_kept_and_reported(judged: Any, store: Store)
     assert made.rows.counts.kept == 20 + len(WARNED)
     said = {warning.split(":")[0]: warning for warning in made.warnings}
     assert set(WARNED) <= set(said)
-    assert " 1 of " in said["undefined_tool"]
+    assert " 1 of " in said["many_turns"]
 
 
 def test_rules_are_loaded_and_counted(judged: Any) -> None:
