@@ -29,8 +29,8 @@ class SourceConfig(SourceSpec):
     shape: Shape = Field("auto", description="Row shape; auto detects it for each file.")
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="Overrides the detected columns: prompt, completion, system, context, history, messages, tools, chosen, "
-        "rejected, verdict, or any metadata name → column.",
+        description="Overrides the detected columns: prompt, completion, system, context, history, messages, tools, "
+        "chosen, rejected, verdict, or any metadata name → column.",
     )
     split: Literal["auto"] | Split = Field("auto", description="auto lets the split decide; test holds all rows out.")
     privacy: PrivacyConfig | None = Field(None, description="Replaces data.privacy for this source.")

@@ -31,8 +31,8 @@ MEASURES = np.dtype(
         ("placeholder_share", "f8"), ("repeated_share", "f8"), ("distinct_words_share", "f8"), ("letters_share", "f8"),
         ("toxicity", "f8"), ("language_confidence", "f8"), ("length_ratio", "f8"),
         ("family", "u1"), ("role_order_ok", "?"), ("template_ok", "?"), ("tools_ok", "?"), ("tools_defined", "?"),
-        ("without_tools", "?"), ("answer_is_new", "?"), ("pair_differs", "?"), ("cut_answer", "?"), ("unfinished_answer", "?"),
-        ("language_ok", "?"), ("quality", "u1"), ("language", "S3"),
+        ("answer_is_new", "?"), ("pair_differs", "?"), ("cut_answer", "?"), ("unfinished_answer", "?"),
+        ("without_tools", "?"), ("language_ok", "?"), ("quality", "u1"), ("language", "S3"),
     ]
 )  # fmt: skip
 _NAMES = MEASURES.names or ()

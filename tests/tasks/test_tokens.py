@@ -146,7 +146,7 @@ def test_missing_tokenizer(tmp_path: Path) -> None:
 
 def test_loading_a_tokenizer_does_not_import_torch(tiny_model: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tasks.contracts import Message, ToolCall; from tasks.tokens import *;"
+        "import sys; from pathlib import Path; from tasks.contracts import Message; from tasks.tokens import *;"
         f"t = load_tokenizer(Path({str(tiny_model)!r})); encode_prompt(t, [Message(role='user', content='hi')]);"
         "sys.exit('torch' in sys.modules)"
     )
