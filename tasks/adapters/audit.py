@@ -87,6 +87,14 @@ def record(
     return entry
 
 
+def is_recorded(action: str, object: str) -> bool:
+    """Whether an operation has its entry: one that was killed before it wrote one makes up for it."""
+    table = state.audit_log
+    query = sa.select(table.c.seq).where(table.c.action == action, table.c.object == object).limit(1)
+    with state.engine().connect() as connection:
+        return connection.execute(query).first() is not None
+
+
 def _append(
     connection: sa.Connection,
     before: Head,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.adapters import ledger
+from tasks.adapters import audit, ledger
 from tasks.adapters.claim import claim
 from tasks.adapters.engine import Engine, open_engine
 from tasks.adapters.row_files import iter_rows, open_output, shard_path
@@ -35,6 +35,7 @@ from tasks.version.split import (
 )  # fmt: skip
 
 REVISION = 2
+VERSIONED = "dataset.versioned"
 
 
 class Written(Record):
@@ -235,6 +236,9 @@ def register(store: Store, uri: str, manifest_digest: Digest) -> DatasetVersion:
         uri=uri,
         entities=(e for row in iter_rows(folder / TEST) for e in entities(row, manifest.group_by or None)),
     )
+    if not audit.is_recorded(VERSIONED, entry.address):
+        rows = {"train_rows": manifest.train_rows, "test_rows": manifest.test_rows}
+        audit.record(VERSIONED, entry.address, details={**rows, "digest": entry.digest})
     return describe(entry, manifest, new=new)
 
 

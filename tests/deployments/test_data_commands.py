@@ -219,8 +219,9 @@ def test_what_was_done_with_versions_is_in_the_audit_log(home: Path, tmp_path: P
     run("mix", "both", OLD, "ds://proj/other")
     found = [(entry.action, entry.object) for entry in audit.entries()]
     assert found == [
-        ("dataset.rolled_back", "ds://proj/main@1.2.0"), ("dataset.exported", OLD),
-        ("dataset.mixed", "ds://proj/both@1.0.0"),
+        ("dataset.versioned", "ds://proj/main@1.2.0"), ("dataset.rolled_back", "ds://proj/main@1.2.0"),
+        ("dataset.exported", OLD),
+        ("dataset.versioned", "ds://proj/both@1.0.0"), ("dataset.mixed", "ds://proj/both@1.0.0"),
     ]  # fmt: skip
     assert CliRunner().invoke(app, ["audit", "verify"]).exit_code == 0
 

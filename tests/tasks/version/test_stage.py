@@ -6,10 +6,11 @@ import random
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.adapters import ledger
+from tasks.adapters import audit, ledger, state
 from tasks.adapters.row_files import iter_rows
 from tasks.adapters.store import Store
 from tasks.contracts import DatasetVersion, Message, Row, ToolCall, ValidatedRows
@@ -18,7 +19,7 @@ from tasks.errors import DataRefused
 from tasks.version import catalog
 from tasks.version.config import SplitConfig
 from tasks.version.content import identity_digest, identity_of, row_digest
-from tasks.version.stage import make_version
+from tasks.version.stage import VERSIONED, make_version
 from tasks.version.verify import verify
 from tests.tasks.data_rows import make_row, stored, validated
 
@@ -312,3 +313,14 @@ def test_calls_of_tools_belong_to_the_content() -> None:
     row = make_row(0, "q", "a")
     call = Message(role="assistant", content="a", tool_calls=(ToolCall(name="find", arguments="{}"),))
     assert row_digest(row.model_copy(update={"messages": (row.messages[0], call)})) != row_digest(row)
+
+
+def test_a_version_has_one_entry_in_the_audit_log_also_after_a_kill(home: Path) -> None:
+    made = versioned(distinct(50))
+    versioned(distinct(50))
+    assert [(e.action, e.object) for e in audit.entries()] == [(VERSIONED, made.address)]
+    with state.engine().begin() as connection:  # as if it had been killed between the version and its entry
+        connection.execute(sa.delete(state.audit_log))
+    (home / "audit.head").unlink()
+    assert not versioned(distinct(50)).new
+    assert [(e.action, e.object) for e in audit.entries()] == [(VERSIONED, made.address)]
