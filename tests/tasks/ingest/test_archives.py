@@ -78,6 +78,7 @@ def codes(found: list[Unpacked]) -> dict[str, str]:
         ("all.zip", zipped({"x.jsonl": ROWS})), ("all.tar", tarred({"x.jsonl": ROWS})),
         ("all.tar", tarred({"x.jsonl": ROWS}, format=tarfile.GNU_FORMAT)),
     ],
+    ids=("gz", "bz2", "xz", "zip", "tar", "gnu tar"),
 )  # fmt: skip
 def test_every_packing(unpacked: Unpacker, name: str, data: bytes) -> None:
     (found,) = unpacked(name, data)
@@ -122,6 +123,7 @@ def test_a_member_that_is_not_what_its_name_says(unpacked: Unpacker) -> None:
     [("x.zip", zipped({"a.jsonl": ROWS, "b.jsonl": ROWS * 2, "c.csv": bytes(range(256)) * 400})),
      ("x.tar", tarred({"a.jsonl": ROWS, "b.jsonl": ROWS * 2, "c.csv": bytes(range(256)) * 400})),
      ("x.tgz", gzip.compress(tarred({"a.jsonl": ROWS, "b.jsonl": ROWS * 2, "c.csv": bytes(range(256)) * 400}), 0))],
+    ids=("zip", "tar", "tgz"),
 )  # fmt: skip
 def test_what_comes_before_a_cut_is_kept(unpacked: Unpacker, name: str, data: bytes) -> None:
     for share in (0.2, 0.4, 0.6, 0.8):
