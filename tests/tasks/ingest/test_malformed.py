@@ -58,7 +58,8 @@ def check(case: Case, folder: Path, limits: ReadLimits = SMALL) -> int:
     work.mkdir(exist_ok=True)
     start = time.process_time()
     records = list(read(path, case.name, work, limits))
-    assert time.process_time() - start < MORE_SECONDS + len(case.data) / HEALTHY_BYTES_A_SECOND, "too slow"
+    if "coverage" not in sys.modules:  # which counts every line and so takes a multiple of the time
+        assert time.process_time() - start < MORE_SECONDS + len(case.data) / HEALTHY_BYTES_A_SECOND, "too slow"
     assert {p.name for p in folder.iterdir()} == {"source", "work"}
     sound = [r.value for r in records if r.problem is None]
     for record in records:
