@@ -128,7 +128,7 @@ def datatrove(parts: list[Path], work: Path) -> dict[str, Any]:
     cut = near_duplicates.PEER_CUT
     return peers.run(
         "datatrove", "datatrove_stage", corpus=str(parts[0].parent), work=str(work), tokenizer=str(tokenizer),
-        ngram=near_duplicates.SHINGLES.size, bands=cut.count, band_rows=cut.rows, workers=WORKERS,
+        ngram=near_duplicates.SHINGLES.size, bands=cut[0], band_rows=cut[1], workers=WORKERS,
     )  # fmt: skip
 
 
