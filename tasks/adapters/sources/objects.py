@@ -130,7 +130,7 @@ class Objects:
         """What the store says of the path itself, where that is a file. A pattern may also be the name of one."""
         try:
             info = opened.fs.info(opened.path) if opened.path else None
-        except Exception:
+        except OSError:  # no file of that name, or a name that the store does not allow; the listing tells of the rest
             if glob.has_magic(opened.path):
                 return None
             raise
