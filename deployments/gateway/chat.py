@@ -159,5 +159,5 @@ def write_log(prepared: Prepared, done: Done) -> None:
                 milliseconds=done.milliseconds,
             )
         )
-    except Exception:
+    except Exception:  # the answer was given already: what fails here must not end its stream, and is in the log
         log.exception("answer %s was not written to the request log", prepared.head["id"])

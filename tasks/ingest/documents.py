@@ -12,42 +12,28 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import Field
 
 from tasks.adapters import erasures, vault
 from tasks.adapters.engine import Engine, open_engine
-from tasks.adapters.row_files import Privacy, Shard, ShardWriter, total
+from tasks.adapters.row_files import Shard, ShardWriter, total
 from tasks.adapters.sources.copies import local_copy
-from tasks.adapters.sources.sync import Document
 from tasks.adapters.store import Store
-from tasks.contracts import Record, Split
-from tasks.digest import digest_file
-from tasks.errors import DataRefused, UsageError
-from tasks.ingest.archives import Unpacked, unpack
-from tasks.ingest.config import SourceConfig
-from tasks.ingest.formats import HEAD_BYTES, PACKED, format_of
-from tasks.ingest.read import parts, read_records
-from tasks.ingest.records import Part, Problem, RawRecord
-from tasks.ingest.rows import Place, make_row, with_safe_names, without_person
-from tasks.ingest.shape import ShapeDecision, describe_mapping, detect
+from tasks.contracts import Record
+from tasks.ingest.files import File, Plan, Wanted, files_of, plan_of
+from tasks.ingest.read import read_records
+from tasks.ingest.records import Part, RawRecord
+from tasks.ingest.rows import make_row, with_safe_names, without_person
+from tasks.ingest.shape import ShapeDecision, describe_mapping
 from tasks.ingest.text import printable
 from tasks.privacy.policy import redactor_of
-from tasks.privacy.redact import Redactor
 
-SAMPLE_RECORDS = 1000
 _BATCH_DOCUMENTS = 256
 _BATCH_BYTES = 1 << 30
 _BYTES_WORTH_A_WORKER = 1 << 20
-_EXPORT_AGAIN = "export the file again, or take it out of the sources"
-_FIXED = {
-    "sections": ShapeDecision("sections", ("the file is read as sections",), {"prompt": "prompt",
-                                                                              "completion": "completion"}),
-    "document": ShapeDecision("document", ("the file is read as document",), {}),
-}  # fmt: skip
 
 
 class SourceReport(Record):
@@ -71,43 +57,9 @@ class DocumentRows(Record):
     passed_over: tuple[str, ...] = ()
 
 
-class Wanted(NamedTuple):
-    """A document that is to be read, and how."""
-
-    document: Document
-    source: SourceConfig
-    privacy: Privacy
-    uri: str
-    named_itself: bool
-    erased: frozenset[str] = frozenset()
-    """Marks of people whose rows are not taken in."""
-
-
-@dataclass(frozen=True)
-class _File:
-    """A file of this machine that holds records: a document, or a member of one."""
-
-    wanted: Wanted
-    path: str
-    where: str
-    format: str
-    place: Place
-    problem: Problem | None = None
-    """Why it cannot be read; it becomes one row in quarantine, with the number as its index."""
-    repair: str = _EXPORT_AGAIN
-    number: int = 0
-
-
-@dataclass(frozen=True)
-class _Plan:
-    file: _File
-    decision: ShapeDecision
-    parts: tuple[Part, ...]
-
-
 @dataclass(frozen=True)
 class _Job:
-    file: _File
+    file: File
     decision: ShapeDecision
     part: Part | None
     folder: str
@@ -163,9 +115,9 @@ def _read_batch(
     files = [
         file
         for w in batch
-        for file in _files(w, copies.enter_context(local_copy(w.document)), folder, made[w.uri].passed_over)
+        for file in files_of(w, copies.enter_context(local_copy(w.document)), folder, made[w.uri].passed_over)
     ]
-    plans = list(engine.map(functools.partial(_plan, key), files))
+    plans = list(engine.map(functools.partial(plan_of, key), files))
     jobs = [job for number, plan in enumerate(plans) for job in _jobs(plan, folder, number)]
     written = engine.map(functools.partial(_write, key), jobs)
     for plan, shards in _by_plan(plans, written):
@@ -178,96 +130,14 @@ def _read_batch(
         yield w, rows, folder / w.document.digest
 
 
-def _by_plan(plans: Sequence[_Plan], written: Iterable[list[Shard]]) -> Iterator[tuple[_Plan, list[Shard]]]:
+def _by_plan(plans: Sequence[Plan], written: Iterable[list[Shard]]) -> Iterator[tuple[Plan, list[Shard]]]:
     results = iter(written)
     counts = [len(plan.parts) or 1 for plan in plans]
     for plan, count in zip(plans, counts, strict=True):
         yield plan, [shard for shards in itertools.islice(results, count) for shard in shards]
 
 
-def _files(wanted: Wanted, path: Path, folder: Path, passed_over: list[str]) -> Iterator[_File]:
-    """The document itself, or the members of the archive that it is."""
-    document = wanted.document
-    place = Place(source_uri=document.uri, source_digest=document.digest, declared_split=_declared(wanted.source))
-    try:
-        with path.open("rb") as stream:
-            format = format_of(document.name, stream.read(HEAD_BYTES))
-    except DataRefused as error:
-        yield _unreadable(wanted, path, place, error)
-        return
-    if format not in PACKED:
-        yield _File(wanted, str(path), document.uri, format or "", place)
-        return
-    packed = place.model_copy(update={"container_digest": document.digest})
-    work = folder / "unpacked" / document.digest
-    work.mkdir(parents=True)
-    for found in unpack(path, document.name, work):
-        shown = f"{document.uri}!/{found.member}" if found.member else document.uri
-        if found.passed_over:
-            passed_over.append(f"{shown}: {found.passed_over}")
-        else:
-            yield _member(wanted, found, shown, packed)
-
-
-def _member(wanted: Wanted, found: Unpacked, shown: str, packed: Place) -> _File:
-    """A member of an archive; one that cannot be read is a row of the archive itself."""
-    if found.path is None:
-        place = packed.model_copy(update={"member": found.member})
-        return _File(wanted, "", shown, "", place, found.problem, found.repair or _EXPORT_AGAIN, found.number)
-    place = packed.model_copy(update={"member": found.member, "source_digest": digest_file(found.path)})
-    return _File(wanted, str(found.path), shown, found.format, place)
-
-
-def _declared(source: SourceConfig) -> Split | None:
-    return None if source.split == "auto" else source.split
-
-
-def _unreadable(wanted: Wanted, path: Path, place: Place, error: DataRefused) -> _File:
-    if wanted.named_itself:
-        raise error
-    return _File(wanted, str(path), wanted.document.uri, "", place, _as_problem(error))
-
-
-def _as_problem(error: DataRefused) -> Problem:
-    return "unreadable_file", f"{error.what}: {error.why}" if error.why else error.what
-
-
-def _plan(key: bytes, file: _File) -> _Plan:
-    """Where to cut a file, and what its rows are: from its first records."""
-    nothing = ShapeDecision(file.wanted.source.shape, ("the file cannot be read",), {"prompt": "", "completion": ""})
-    if file.problem is not None:
-        return _Plan(file, nothing, ())
-    try:
-        cut = tuple(parts(Path(file.path), file.format, file.where, file.wanted.source.shape))
-        decision = _decide(file, cut, redactor_of(file.wanted.privacy, key))
-    except DataRefused as error:
-        if file.wanted.named_itself and not file.place.member:
-            raise
-        broken = replace(file, problem=_as_problem(error))
-        return _Plan(broken, nothing, ())
-    return _Plan(file, decision, cut)
-
-
-def _decide(file: _File, cut: Sequence[Part], redactor: Redactor) -> ShapeDecision:
-    source = file.wanted.source
-    fixed = next((part.shape for part in cut if part.shape != "auto"), "")
-    if fixed:
-        if source.columns:
-            raise UsageError(
-                "a document has no columns",
-                where=file.where,
-                remedy="take out data.sources[].columns for this file",
-            )
-        return _FIXED[fixed]
-    records = (r for part in cut for r in read_records(Path(file.path), file.format, file.where, part))
-    sample = [with_safe_names(r, redactor) for r in itertools.islice(records, SAMPLE_RECORDS)]
-    values = [r.value for r in sample if r.problem is None]
-    if not any(isinstance(v, dict) for v in values):
-        return ShapeDecision(source.shape, ("no record of the file can be read",), {"prompt": "", "completion": ""})
-    return detect(values, source.shape, source.columns, file.where)
-
-
-def _jobs(plan: _Plan, folder: Path, number: int) -> Iterator[_Job]:
+def _jobs(plan: Plan, folder: Path, number: int) -> Iterator[_Job]:
     target = str(folder / plan.file.wanted.document.digest)
     for index, part in enumerate(plan.parts or (None,)):
         yield _Job(plan.file, plan.decision, part, target, f"{number:05d}-{index:05d}.jsonl", vault.is_on())
@@ -300,7 +170,7 @@ def _records(job: _Job) -> Iterator[RawRecord]:
     yield from read_records(Path(job.file.path), job.file.format, job.file.where, job.part)
 
 
-def _report(plan: _Plan, shards: Sequence[Shard]) -> SourceReport:
+def _report(plan: Plan, shards: Sequence[Shard]) -> SourceReport:
     counts = total(s.counts for s in shards)
     return SourceReport(
         source=plan.file.where,

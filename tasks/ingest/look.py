@@ -11,7 +11,8 @@ from tasks.adapters.sources.sync import Document
 from tasks.adapters.store import Store
 from tasks.contracts import Row
 from tasks.ingest.config import SourceConfig
-from tasks.ingest.documents import SourceReport, Wanted, read_documents
+from tasks.ingest.documents import SourceReport, read_documents
+from tasks.ingest.files import Wanted
 from tasks.ingest.formats import FORMATS
 from tasks.privacy.config import PrivacyConfig
 from tasks.privacy.policy import privacy_record
@@ -49,12 +50,8 @@ def _wanted(number: int, source: SourceConfig, base: Path, store: Store) -> Iter
         found = files.fingerprint(item, None)
         document = Document(
             uri=item.uri, name=item.name, digest=found.digest, size=found.size, source=number, spec=source,
-            base=str(base), address=item.address, token=found.token,
+            base=str(base), address=item.address, token=found.token, explicit=True,
         )  # fmt: skip
         yield Wanted(
-            document,
-            source,
-            privacy_record(source.privacy or PrivacyConfig(), b""),
-            store.uri("look", found.digest),
-            True,
+            document, source, privacy_record(source.privacy or PrivacyConfig(), b""), store.uri("look", found.digest)
         )

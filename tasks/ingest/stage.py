@@ -17,7 +17,8 @@ from tasks.contracts import Rows
 from tasks.digest import digest_of
 from tasks.errors import DataRefused
 from tasks.ingest.config import DataConfig, SourceConfig
-from tasks.ingest.documents import DocumentRows, SourceReport, Wanted, move_shards, read_documents
+from tasks.ingest.documents import DocumentRows, SourceReport, move_shards, read_documents
+from tasks.ingest.files import Wanted
 from tasks.ingest.formats import FORMATS, extension_of
 from tasks.privacy.policy import privacy_record
 
@@ -70,8 +71,7 @@ def _wanted(document: Document, data: DataConfig, erased: frozenset[str], store:
         dict(source.columns),
         source.split,
     )
-    named_itself = document.uri == source.path or Path(document.address).name == Path(source.path).name
-    return Wanted(document, source, privacy, store.uri("document", key), named_itself, erased)
+    return Wanted(document, source, privacy, store.uri("document", key), erased)
 
 
 def _rows_of(wanted: Sequence[Wanted], store: Store) -> list[DocumentRows]:

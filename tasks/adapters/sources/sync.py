@@ -43,6 +43,7 @@ class Document(Record):
     base: str = Field(description="Folder where relative paths start.")
     address: str = Field(description="What opens it.")
     token: str = Field(description="Its version at the source; empty where the source does not say.")
+    explicit: bool = Field(False, description="The source names it itself; it was not found in a folder.")
     spool: str = Field("", description="Records: temporary file that holds them; gone when the sync's block ends.")
 
 
@@ -215,7 +216,7 @@ def _fingerprint(connector: Connector, known: Mapping[str, Known], item: Item) -
 def _document(source: _Source, item: Item, found: Fingerprint, base: Path) -> Document:
     return Document(
         uri=item.uri, name=item.name, digest=found.digest, size=found.size, source=source.number, spec=source.spec,
-        base=str(base), address=item.address, token=found.token, spool=found.spool,
+        base=str(base), address=item.address, token=found.token, explicit=item.explicit, spool=found.spool,
     )  # fmt: skip
 
 
