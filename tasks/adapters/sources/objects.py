@@ -130,8 +130,8 @@ class Objects:
         """What the store says of the path itself, where that is a file. A pattern may also be the name of one."""
         try:
             info = opened.fs.info(opened.path) if opened.path else None
-        except OSError:  # no file of that name, or a name that the store does not allow; the listing tells of the rest
-            if glob.has_magic(opened.path):
+        except Exception as error:
+            if glob.has_magic(opened.path) and _no_such_name(error):
                 return None
             raise
         return info if info and info["type"] == "file" else None
@@ -184,9 +184,19 @@ def _version(info: Mapping[str, Any]) -> str:
     return digest_of([said, detail.get("size")])[:32] if said else ""
 
 
+def _status(error: Exception) -> int | None:
+    """The HTTP status that the client's error carries, on itself or on its response."""
+    return getattr(getattr(error, "response", None), "status_code", None) or getattr(error, "status_code", None)
+
+
+def _no_such_name(error: Exception) -> bool:
+    """No file has that name, or the store does not allow it as one; the listing that follows tells of all the rest."""
+    return isinstance(error, OSError) or _status(error) in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
+
+
 def _coded(error: Exception, shown: str) -> TuneloopError:
     """The clients raise errors of many kinds; their texts can hold details of requests and stay unsaid."""
-    status = getattr(getattr(error, "response", None), "status_code", None) or getattr(error, "status_code", None)
+    status = _status(error)
     if isinstance(error, FileNotFoundError) or status == HTTPStatus.NOT_FOUND:
         return UsageError(
             "the source does not exist", where=shown, remedy="correct data.sources[].path or its credentials"
