@@ -82,16 +82,24 @@ def make_examples() -> list[Any]:
 def our_step(base: Any, examples: list[Any], folder: Path, *, compiled: bool) -> Step:
     """A step of the trainer process, optimiser included."""
     from tasks.train.adapter import build
-    from tasks.train.config import TrainConfig
     from tasks.train.plan import Job, Machine, decide
+    from tasks.train.recipe import Recipe
     from tasks.train.run import Run
+    from tasks.train.sft import Supervised
     from tasks.train.trainer import PlannedTrainer, make_optimizer, trainable
 
-    config = TrainConfig(expand_nf4="on", compile="on" if compiled else "off", epochs=1000)
+    config = Recipe(expand_nf4="on", compile="on" if compiled else "off", epochs=1000)
     job = Job(base=base, rows=folder / "none", dataset_digest="", config=config, work=folder, key="")
     machine = Machine(cuda=False, free_bytes=0, compiler=True, cores=physical_cores())
     model = build(job, decide(config, base.parameters, 0, machine))
-    run = Run(job=job, examples=examples, steps=[(tuple(range(ROWS)),)], say=lambda _: None, stop_asked=bool)
+    run = Run(
+        job=job,
+        objective=Supervised(config, 2048, 2),
+        examples=examples,
+        steps=[(tuple(range(ROWS)),)],
+        say=lambda _: None,
+        stop_asked=bool,
+    )
     optimizer = make_optimizer(trainable(model), config)
     return stepper(PlannedTrainer(run, model, tokenizer_of(base), optimizer), model, optimizer)
 

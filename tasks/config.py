@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tasks.contracts import Record
 from tasks.digest import digest_of
@@ -33,12 +33,6 @@ class RunConfig(Record):
     registry: RegistryConfig = RegistryConfig()
     release: ReleaseConfig = ReleaseConfig()
     monitor: MonitorConfig = MonitorConfig()
-
-    @model_validator(mode="after")
-    def _micro_batch_divides_batch(self) -> RunConfig:
-        if self.train.batch_rows % self.train.micro_batch_rows:
-            raise ValueError("train.micro_batch_rows must divide train.batch_rows")
-        return self
 
     @property
     def model_name(self) -> str:

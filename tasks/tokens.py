@@ -116,7 +116,7 @@ def stop_token_id(tokenizer: Any) -> int:
 
 
 def encode_example(
-    tokenizer: Any, messages: Sequence[Message], loss_on: Literal["completion", "all"] = "completion"
+    tokenizer: Any, messages: Sequence[Message], loss_on: Literal["completion", "assistant", "all"] = "completion"
 ) -> Encoded:
     """Token ids of a conversation that ends with an answer, and which of them are learned.
 

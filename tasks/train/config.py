@@ -1,4 +1,8 @@
-"""Parameters of the base model and of training."""
+"""Parameters of the base model and of training, as a person gives them.
+
+A field that is left out has the value of the preset; `auto` has it worked out from data and model. `recipe.py` says
+which value each field ends up with and why.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +12,59 @@ from pydantic import Field
 
 from tasks.contracts import Record
 
+Preset = Literal["quick-start", "conservative", "balanced", "aggressive", "quality", "cost"]
+Method = Literal["sft", "dpo", "ipo", "kto", "grpo"]
+Adapter = Literal["qlora", "lora", "lora_8bit", "dora", "full"]
+Engine = Literal["auto", "single", "ddp", "fsdp2", "zero2", "zero3"]
+Auto = Literal["auto"]
+Switch = Literal["auto", "on", "off"]
+
 
 class ModelConfig(Record):
     base: str = Field("smollm2-135m", description="smollm2-135m (built in), hf:owner/name@revision, or a folder.")
 
 
 class TrainConfig(Record):
-    adapter: Literal["qlora", "lora"] = Field("qlora", description="qlora keeps the frozen base in NF4, lora in bf16.")
-    rank: int = Field(16, ge=1, le=256, description="Rank of the adapter matrices.")
-    alpha: int = Field(32, ge=1, description="LoRA scaling numerator; the update is scaled by alpha/rank.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
-    learning_rate: float = Field(1e-3, gt=0, le=0.1, description="Peak learning rate (linear warm-up, cosine decay).")
-    warmup_share: float = Field(0.05, ge=0, lt=1, description="Share of the steps that warm up (0..1).")
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay of AdamW.")
-    epochs: float = Field(2.0, gt=0, description="Passes over the training rows.")
-    batch_rows: int = Field(16, ge=1, description="Rows per optimiser step (effective batch).")
-    micro_batch_rows: int = Field(16, ge=1, description="Rows per forward pass; divides batch_rows.")
+    preset: Preset = Field("balanced", description="Where the values come from that are left out below.")
+    method: Method = Field("sft", description="sft learns answers; dpo, ipo and kto learn preferences between answers.")
+    adapter: Adapter = Field("qlora", description="qlora keeps the frozen base in NF4, lora in bf16.")
+    rslora: bool = Field(False, description="Scale the update by alpha/sqrt(rank) instead of alpha/rank.")
+    rank: int | Auto | None = Field(None, description="Rank of the adapter matrices, 1 to 1024; familiar: 8 to 64.")
+    alpha: int | Auto | None = Field(None, description="LoRA scaling numerator; familiar: once or twice the rank.")
+    dropout: float | None = Field(None, ge=0, lt=1, description="Dropout on the adapter's input.")
+    target_modules: tuple[str, ...] | None = Field(None, description="Names of adapted layers; all-linear: all.")
+    learning_rate: float | Auto | None = Field(None, description="Peak learning rate (linear warm-up, cosine decay).")
+    warmup_share: float | None = Field(None, ge=0, lt=1, description="Share of the steps that warm up (0..1).")
+    weight_decay: float | None = Field(None, ge=0, description="Decoupled weight decay of AdamW.")
+    max_gradient_norm: float | None = Field(None, gt=0, description="Longer gradients are scaled down to this norm.")
+    epochs: float | Auto | None = Field(None, description="Passes over the training rows.")
+    batch_rows: int | Auto | None = Field(None, description="Rows per optimiser step (effective batch).")
+    micro_batch_rows: int | Auto | None = Field(None, description="Rows per forward pass; divides batch_rows.")
     max_rows: int | None = Field(None, ge=1, description="Train on a seeded sample of this many rows; empty: all.")
-    loss_on: Literal["completion", "all"] = Field("completion", description="Tokens that are learned.")
+    sequence_tokens: int | Auto | None = Field(None, description="Longest row, and length of a pack, in tokens.")
+    packing: Switch = Field("auto", description="Several rows in one sequence, isolated from one another.")
+    loss_on: Literal["completion", "assistant", "all"] = Field(
+        "completion", description="Tokens that are learned: the last answer, all answers, or everything."
+    )
+    beta: float | None = Field(None, gt=0, description="Preferences: how closely the model stays to its start.")
+    validation_share: float | None = Field(
+        None, ge=0, le=0.5, description="Share of training rows kept for validation."
+    )
+    eval_steps: int | Auto | None = Field(None, description="Optimiser steps between two looks at validation.")
+    early_stopping_evals: int | None = Field(
+        None, ge=0, description="Stop after this many looks without a better validation loss; 0: never."
+    )
     seed: int = Field(17, ge=0, description="Seed of sampling, initialisation and dropout.")
     checkpoint_steps: int = Field(10, ge=1, description="Optimiser steps between checkpoints.")
-    compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile; auto: by the run's length.")
-    expand_nf4: Literal["auto", "on", "off"] = Field(
+    fused_layers: Switch = Field("auto", description="Fewer, larger operations with the same values.")
+    learned_head: Switch = Field("auto", description="Only learned tokens reach the vocabulary, in slices.")
+    compile: Switch = Field("auto", description="torch.compile; auto: by the run's length.")
+    expand_nf4: Switch = Field(
         "auto", description="Expand NF4 weights once to bf16: same numbers, faster where memory allows."
     )
+    activation_checkpointing: Switch = Field("auto", description="Compute activations again instead of keeping them.")
+    engine: Engine = Field("auto", description="How several processes share a training.")
+    processes: int | None = Field(None, ge=1, description="Processes of a training; empty: one for each GPU, else one.")
+    max_attempts: int = Field(5, ge=1, description="Starts of a training before it is given up.")
     timeout_minutes: float = Field(1440, gt=0, description="Training is stopped and fails after this time.")
+    max_cost: float | None = Field(None, gt=0, description="Refuse a training that is estimated to cost more.")

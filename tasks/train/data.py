@@ -9,8 +9,8 @@ from typing import Any
 from tasks.contracts import Row
 from tasks.errors import TrainingFailed
 from tasks.tokens import Encoded, encode_example
-from tasks.train.config import TrainConfig
 from tasks.train.plan import sampled_rows
+from tasks.train.recipe import Recipe
 
 IGNORED = -100  # label of a token that is not learned
 
@@ -20,19 +20,27 @@ def read_rows(path: Path) -> list[Row]:
     return [Row.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
-def encode_rows(tokenizer: Any, rows: Sequence[Row], config: TrainConfig, max_tokens: int) -> list[Encoded]:
-    """Examples of the rows that are trained on, in order.
+def encode_rows(tokenizer: Any, rows: Sequence[Row], config: Recipe, max_tokens: int) -> list[Encoded]:
+    """Examples of the rows, in order.
 
     Raises:
-        TrainingFailed: no rows, a row without a learned token, or one longer than the model can read.
+        TrainingFailed: a row without a learned token, or one longer than the model can read.
+    """
+    return [_encode_row(tokenizer, row, config, max_tokens) for row in rows]
+
+
+def chosen_rows(rows: Sequence[Row], config: Recipe) -> list[Row]:
+    """The rows that are trained on: all, or a seeded sample.
+
+    Raises:
+        TrainingFailed: there are none.
     """
     if not rows:
         raise TrainingFailed("there are no training rows", remedy="add data, or hold out a smaller share")
-    chosen = [rows[i] for i in sampled_rows(len(rows), config.max_rows, config.seed)]
-    return [_encode_row(tokenizer, row, config, max_tokens) for row in chosen]
+    return [rows[i] for i in sampled_rows(len(rows), config.max_rows, config.seed)]
 
 
-def _encode_row(tokenizer: Any, row: Row, config: TrainConfig, max_tokens: int) -> Encoded:
+def _encode_row(tokenizer: Any, row: Row, config: Recipe, max_tokens: int) -> Encoded:
     if not row.answer:
         raise TrainingFailed(
             "a training row has nothing to learn",

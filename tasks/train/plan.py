@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from tasks.contracts import BaseModelRef, Digest, Record
-from tasks.train.config import TrainConfig
+from tasks.train.recipe import Recipe
 
 _LENGTH_POOL_BATCHES = 8  # rows of this many batches are sorted by length together: little padding, still shuffled
 _BF16_BYTES = 2
@@ -31,7 +31,7 @@ class Job(Record):
     base: BaseModelRef
     rows: Path = Field(description="JSONL file with the training rows.")
     dataset_digest: Digest
-    config: TrainConfig
+    config: Recipe
     work: Path = Field(description="Folder for the adapter and, while it works, the checkpoints.")
     key: Digest = Field(description="Identity of this training: a checkpoint of another one is never used.")
 
@@ -72,7 +72,7 @@ def sampled_rows(available: int, max_rows: int | None, seed: int) -> list[int]:
     return sorted(random.Random(seed).sample(range(available), max_rows))
 
 
-def plan_steps(lengths: Sequence[int], config: TrainConfig) -> list[MicroBatches]:
+def plan_steps(lengths: Sequence[int], config: Recipe) -> list[MicroBatches]:
     """For each optimiser step its micro-batches of row numbers; the same for the same lengths and configuration.
 
     Each epoch visits every row once, in a new order. Rows of similar length share a batch, so that little is padded.
@@ -110,7 +110,7 @@ def learning_rate_share(step: int, steps: int, warmup_share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def decide(config: TrainConfig, parameters: int, tokens: int, machine: Machine) -> Decisions:
+def decide(config: Recipe, parameters: int, tokens: int, machine: Machine) -> Decisions:
     """Take every decision of this run; `tokens` is what it will compute in all epochs."""
     expand = _decide_expansion(config, parameters, machine)
     return Decisions(
@@ -124,7 +124,7 @@ def decide(config: TrainConfig, parameters: int, tokens: int, machine: Machine) 
     )
 
 
-def _decide_expansion(config: TrainConfig, parameters: int, machine: Machine) -> Decision:
+def _decide_expansion(config: Recipe, parameters: int, machine: Machine) -> Decision:
     if config.adapter == "lora":
         return Decision(value="off", reason="lora trains beside bf16 weights; there is nothing to expand")
     if config.expand_nf4 != "auto":
@@ -136,7 +136,7 @@ def _decide_expansion(config: TrainConfig, parameters: int, machine: Machine) ->
     return Decision(value="on" if needed <= machine.free_bytes else "off", reason=text)
 
 
-def _decide_precision(config: TrainConfig, expand: Decision) -> Decision:
+def _decide_precision(config: Recipe, expand: Decision) -> Decision:
     if config.dropout:
         return Decision(value="bf16", reason="dropout on the adapter's input needs the library's own layers")
     if config.adapter == "qlora" and expand.value == "off":
@@ -144,7 +144,7 @@ def _decide_precision(config: TrainConfig, expand: Decision) -> Decision:
     return Decision(value="fp32", reason="small updates are not rounded away; products are computed in bf16")
 
 
-def _decide_compilation(config: TrainConfig, parameters: int, tokens: int, machine: Machine) -> Decision:
+def _decide_compilation(config: Recipe, parameters: int, tokens: int, machine: Machine) -> Decision:
     if config.compile != "auto":
         return Decision(value=config.compile, reason="configured")
     expected = tokens * parameters * _TOKEN_SECONDS_PER_WEIGHT * 2 / machine.cores

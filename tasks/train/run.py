@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from tasks.contracts import LossPoint
-from tasks.tokens import Encoded
 from tasks.train.checkpoint import Position
+from tasks.train.objective import Objective
 from tasks.train.plan import Job, MicroBatches
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class Run:
     """The state of one training; the trainer and its callbacks move it on."""
 
     job: Job
-    examples: Sequence[Encoded]
+    objective: Objective[Any]
+    examples: Sequence[Any]
     steps: Sequence[MicroBatches]
     say: Say
     stop_asked: Callable[[], bool]
@@ -87,4 +88,4 @@ class Run:
         }
 
     def _tokens_in(self, steps: Sequence[MicroBatches]) -> int:
-        return sum(len(self.examples[row].input_ids) for step in steps for micro in step for row in micro)
+        return sum(self.objective.tokens(self.examples[row]) for step in steps for micro in step for row in micro)

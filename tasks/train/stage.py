@@ -11,9 +11,10 @@ from tasks.adapters.store import Store, stage_key
 from tasks.contracts import BaseModelRef, DatasetVersion, TrainedModel
 from tasks.train.config import TrainConfig
 from tasks.train.plan import Job
+from tasks.train.recipe import Facts, Recipe, resolve_recipe
 from tasks.train.supervise import train_in_process
 
-REVISION = 1
+REVISION = 2
 STAGE = "train"
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -26,15 +27,11 @@ def training(
     A training that was cut short goes on from its last checkpoint: its work folder is named by the same key.
     """
     made: list[bool] = []
-    key = stage_key(REVISION, dataset.digest, base.digest, _learning_part(config))
-    make = functools.partial(_make, store, key, dataset, base, config, on_event, made)
+    recipe = resolve_recipe(config, Facts(rows=dataset.train_rows, parameters=base.parameters)).recipe
+    key = stage_key(REVISION, dataset.digest, base.digest, recipe.learning_part())
+    make = functools.partial(_make, store, key, dataset, base, recipe, on_event, made)
     trained = store.produce(STAGE, key, TrainedModel, make, resumable=True)
     return trained.model_copy(update={"new": bool(made)})
-
-
-def _learning_part(config: TrainConfig) -> dict[str, Any]:
-    """The configuration without what only says how long to wait and how often to save."""
-    return config.model_dump(mode="json", exclude={"timeout_minutes", "checkpoint_steps"})
 
 
 def _make(
@@ -42,13 +39,13 @@ def _make(
     key: str,
     dataset: DatasetVersion,
     base: BaseModelRef,
-    config: TrainConfig,
+    recipe: Recipe,
     on_event: OnEvent,
     made: list[bool],
     work: Path,
 ) -> TrainedModel:
     rows = store.path(dataset.uri) / "train.jsonl"
-    job = Job(base=base, rows=rows, dataset_digest=dataset.digest, config=config, work=work, key=key)
+    job = Job(base=base, rows=rows, dataset_digest=dataset.digest, config=recipe, work=work, key=key)
     log_file = store.root / "logs" / f"train-{key[:16]}.log"
     result = train_in_process(job, home=store.root, log_file=log_file, on_event=on_event)
     made.append(True)
@@ -58,7 +55,7 @@ def _make(
         base=base,
         dataset=dataset.address,
         dataset_digest=dataset.digest,
-        quantization="nf4" if config.adapter == "qlora" else "none",
+        quantization="nf4" if recipe.adapter == "qlora" else "none",
         steps=result.steps,
         rows_seen=result.rows_seen,
         rows_available=result.rows_available,

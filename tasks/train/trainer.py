@@ -8,19 +8,15 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
 from tasks.errors import TrainingFailed
-from tasks.train.checkpoint import last_good, restore, save
-from tasks.train.config import TrainConfig
-from tasks.train.data import IGNORED, collate
-from tasks.train.fused import AnswerLoss, apply
+from tasks.train.checkpoint import last_good, restore
+from tasks.train.keeper import Keeper
 from tasks.train.plan import learning_rate_share
+from tasks.train.recipe import Recipe
 from tasks.train.run import Run
-
-MAX_GRADIENT_NORM = 1.0
 
 
 def train(run: Run, model: Any, tokenizer: Any) -> None:
@@ -44,7 +40,7 @@ def trainable(model: Any) -> dict[str, Any]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def make_optimizer(parameters: dict[str, Any], config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(parameters: dict[str, Any], config: Recipe) -> torch.optim.Optimizer:
     """AdamW with decoupled weight decay, all parameters in one pass over memory."""
     return torch.optim.AdamW(parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
@@ -57,11 +53,11 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         super().__init__(
             model=model,
             args=_arguments(run),
-            train_dataset=Dataset.from_dict({"input_ids": [e.input_ids for e in run.examples]}),
+            train_dataset=Dataset.from_dict({"input_ids": [[0]] * len(run.examples)}),  # rows are read from the run
             data_collator=lambda rows: rows,
             processing_class=tokenizer,
             optimizers=(optimizer, _schedule(optimizer, run)),
-            callbacks=[_Keeper(run, trainable(model), optimizer)],
+            callbacks=[Keeper(run, trainable(model), optimizer)],
         )
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
@@ -70,21 +66,21 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         """One item a step, a list of micro-batches; steps that are done are left out."""
         run = self.planned
         rest = [[[run.examples[row] for row in micro] for micro in step] for step in run.steps[run.step :]]
-        pad = self.processing_class.pad_token_id or 0
         return torch.utils.data.DataLoader(
             rest,  # type: ignore[arg-type]
             batch_size=None,
-            collate_fn=lambda step: [collate(m, pad) for m in step],
+            collate_fn=lambda step: step,
             generator=torch.Generator(),
         )
 
-    def training_step(self, model: Any, inputs: list[dict[str, Tensor]], *_: Any) -> Tensor:
-        """Gradients of one step: of the mean over all learned tokens of its micro-batches."""
+    def training_step(self, model: Any, inputs: list[list[Any]], *_: Any) -> Tensor:
+        """Gradients of one step: of the mean over all units of its micro-batches."""
         model.train()
-        learned = sum(int((micro["labels"][:, 1:] != IGNORED).sum()) for micro in inputs)
+        objective = self.planned.objective
+        units = sum(objective.units(example) for micro in inputs for example in micro)
         total = 0.0
         for micro in inputs:
-            loss = self.compute_loss(model, micro) / learned
+            loss = objective.loss(model, objective.batch(micro)) / units
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         if not math.isfinite(total):
@@ -97,44 +93,9 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         self.planned.last_loss = total
         return torch.tensor(total, device=self.args.device)
 
-    def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
-        """Summed cross-entropy of the learned tokens; states of all others never meet the vocabulary."""
-        causal = model.get_base_model()
-        ids, targets = inputs["input_ids"].to(model.device), inputs["labels"][:, 1:].to(model.device)
-        wanted = targets != IGNORED
-        hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][wanted]
-        return apply(AnswerLoss, hidden, causal.get_output_embeddings().weight, targets[wanted])
-
     def floating_point_ops(self, *_: Any) -> int:
         """Not counted: the parent's formula does not know that most of the work on frozen weights is left out."""
         return 0
-
-
-class _Keeper(TrainerCallback):  # type: ignore[misc]
-    """Reports each step, keeps checkpoints, and stops when asked to."""
-
-    def __init__(self, run: Run, parameters: dict[str, Any], optimizer: Any) -> None:
-        self.run, self.parameters, self.optimizer = run, parameters, optimizer
-
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """The first step after a resumption goes on with the random state of the checkpoint."""
-        if self.run.random_state is not None:
-            torch.set_rng_state(self.run.random_state)
-            self.run.random_state = None
-
-    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
-        run = self.run
-        run.say(run.advance(_rate(run, run.step)))
-        if run.stop_asked():
-            control.should_training_stop = True
-        if not run.finished and (run.stop_asked() or run.step % run.job.config.checkpoint_steps == 0):
-            save(run.checkpoints, run.position(), self.parameters, self.optimizer)
-            run.say({"event": "checkpoint", "step": run.step})
-
-
-def _rate(run: Run, step: int) -> float:
-    config = run.job.config
-    return config.learning_rate * learning_rate_share(step, len(run.steps), config.warmup_share)
 
 
 def _schedule(optimizer: Any, run: Run) -> Any:
@@ -150,7 +111,7 @@ def _arguments(run: Run) -> Any:
         max_steps=len(run.steps) - run.step,
         per_device_train_batch_size=1,
         learning_rate=run.job.config.learning_rate,
-        max_grad_norm=MAX_GRADIENT_NORM,
+        max_grad_norm=run.job.config.max_gradient_norm,
         seed=run.job.config.seed,
         bf16=False,
         gradient_checkpointing=False,

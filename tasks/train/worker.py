@@ -77,15 +77,17 @@ def run_job(job: Job, stop_asked: Any) -> bool:
     from tasks.tokens import load_tokenizer, template_note
     from tasks.train.adapter import build, write
     from tasks.train.checkpoint import remove_all
-    from tasks.train.data import encode_rows, read_rows
+    from tasks.train.data import chosen_rows, read_rows
+    from tasks.train.methods import objective_of
     from tasks.train.run import Run
     from tasks.train.trainer import train
 
     tokenizer = load_tokenizer(Path(job.base.path))
     rows = read_rows(job.rows)
-    examples = encode_rows(tokenizer, rows, job.config, _max_tokens(job))
-    steps = plan_steps([len(e.input_ids) for e in examples], job.config)
-    run = Run(job=job, examples=examples, steps=steps, say=emit, stop_asked=stop_asked)
+    objective = objective_of(job.config, _max_tokens(job), tokenizer.pad_token_id or 0)
+    examples = objective.examples(tokenizer, chosen_rows(rows, job.config))
+    steps = plan_steps([objective.tokens(e) for e in examples], job.config)
+    run = Run(job=job, objective=objective, examples=examples, steps=steps, say=emit, stop_asked=stop_asked)
     decisions = _decisions(run)
     emit({"event": "decisions", "decisions": decisions.texts()})
     model = build(job, decisions)
@@ -126,7 +128,7 @@ def _decisions(run: Run) -> Decisions:
     note = run.checkpoints / "decisions.json"
     if note.is_file():
         return Decisions.model_validate_json(note.read_text(encoding="utf-8"))
-    tokens = sum(len(run.examples[row].input_ids) for step in run.steps for micro in step for row in micro)
+    tokens = sum(run.objective.tokens(run.examples[row]) for step in run.steps for micro in step for row in micro)
     decisions = decide(run.job.config, run.job.base.parameters, tokens, _machine())
     if decisions.compile.value == "on" and not _machine().compiler and not _machine().cuda:
         raise TrainingFailed(

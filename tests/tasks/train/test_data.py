@@ -9,8 +9,8 @@ import pytest
 
 from tasks.errors import TrainingFailed
 from tasks.tokens import Encoded, load_tokenizer
-from tasks.train.config import TrainConfig
-from tasks.train.data import IGNORED, collate, encode_rows, read_rows
+from tasks.train.data import IGNORED, chosen_rows, collate, encode_rows, read_rows
+from tasks.train.recipe import Recipe
 from tests.tasks.train.training_rows import make_row, make_rows, write_rows
 
 
@@ -25,32 +25,33 @@ def test_rows_survive_the_file(tmp_path: Path) -> None:
 
 def test_completion_or_all(tokenizer: Any) -> None:
     rows = [make_row(0, "Where?", "Here.")]
-    (completion,) = encode_rows(tokenizer, rows, TrainConfig(), 100)
-    (everything,) = encode_rows(tokenizer, rows, TrainConfig(loss_on="all"), 100)
+    (completion,) = encode_rows(tokenizer, rows, Recipe(), 100)
+    (everything,) = encode_rows(tokenizer, rows, Recipe(loss_on="all"), 100)
     assert completion.input_ids == everything.input_ids
     assert sum(completion.learned) < sum(everything.learned) == len(everything.input_ids) - 1
 
 
-def test_max_rows_is_a_seeded_sample(tokenizer: Any) -> None:
-    some = encode_rows(tokenizer, make_rows(20), TrainConfig(max_rows=5), 1000)
+def test_max_rows_is_a_seeded_sample() -> None:
+    some = chosen_rows(make_rows(20), Recipe(max_rows=5))
     assert len(some) == 5
-    assert some == encode_rows(tokenizer, make_rows(20), TrainConfig(max_rows=5), 1000)
+    assert some == chosen_rows(make_rows(20), Recipe(max_rows=5))
+    assert some != chosen_rows(make_rows(20), Recipe(max_rows=5, seed=18))
 
 
-def test_no_rows(tokenizer: Any) -> None:
+def test_no_rows() -> None:
     with pytest.raises(TrainingFailed, match="no training rows"):
-        encode_rows(tokenizer, [], TrainConfig(), 100)
+        chosen_rows([], Recipe())
 
 
 def test_a_row_with_nothing_to_learn_is_an_error(tokenizer: Any) -> None:
     with pytest.raises(TrainingFailed, match="nothing to learn") as caught:
-        encode_rows(tokenizer, [make_row(0, "a", "b"), make_row(7, "Where?", "")], TrainConfig(), 100)
+        encode_rows(tokenizer, [make_row(0, "a", "b"), make_row(7, "Where?", "")], Recipe(), 100)
     assert caught.value.where == "row dddddddddddddddd:7"
 
 
 def test_a_row_the_model_cannot_read_is_an_error(tokenizer: Any) -> None:
     with pytest.raises(TrainingFailed, match="longer than the model can read"):
-        encode_rows(tokenizer, make_rows(1), TrainConfig(), 5)
+        encode_rows(tokenizer, make_rows(1), Recipe(), 5)
 
 
 def test_padding_is_never_learned() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from tasks.adapters.base_models import resolve
 from tasks.contracts import Message, Row, RowOrigin
-from tasks.train.config import TrainConfig
 from tasks.train.plan import Job
+from tasks.train.recipe import Recipe
 
 
 def make_row(index: int, prompt: str, answer: str) -> Row:
@@ -38,7 +38,7 @@ def make_job(folder: Path, model: Path, rows: int = 12, **config: Any) -> Job:
         base=resolve(str(model)),
         rows=write_rows(folder / "train.jsonl", make_rows(rows)),
         dataset_digest="e" * 64,
-        config=TrainConfig.model_validate(chosen | config),
+        config=Recipe.model_validate(chosen | config),
         work=work,
         key="f" * 64,
     )

@@ -1,0 +1,47 @@
+"""What a training makes smaller, behind one interface: how rows become examples, batches and a loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from tasks.contracts import Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+E = TypeVar("E")
+
+
+class Objective(ABC, Generic[E]):
+    """One method of training. The loss of a step is the sum over its units, divided by their number in the whole step.
+
+    The trainer, checkpoints, packing and several processes know nothing else of a method, so each works with all.
+    """
+
+    unit: str
+    """What the mean is taken over: `tokens` or `pairs`."""
+
+    @abstractmethod
+    def examples(self, tokenizer: Any, rows: Sequence[Row]) -> list[E]:
+        """The rows as this method learns from them, in order. Raises TrainingFailed that names the row."""
+
+    @abstractmethod
+    def tokens(self, example: E) -> int:
+        """Tokens of an example that are computed, padding excluded."""
+
+    @abstractmethod
+    def units(self, example: E) -> int:
+        """How much an example counts in the mean."""
+
+    @abstractmethod
+    def batch(self, examples: Sequence[E]) -> dict[str, Tensor]:
+        """One micro-batch as tensors."""
+
+    @abstractmethod
+    def loss(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
+        """Sum of the losses of the batch's units; a scalar with gradients."""
+
+    def prepare(self, model: Any, examples: Sequence[E]) -> None:
+        """Called once with the model as it is before the first step (reference log-probabilities, for example)."""
