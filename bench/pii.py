@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.pii_corpus import Example, Labelled, examples, rows
+from bench.pii_field_set import field_texts
 from tasks.privacy.config import PATTERN_ENTITIES, PrivacyConfig
 from tasks.privacy.redact import Redactor
 
@@ -65,11 +66,21 @@ def measure(
         "peer_precision": shared["presidio_shared"]["precision"],
         "all_patterns": score(finders["ours"], labels, (*SHARED, "SECRET")),
     }
+    field = field_set(seed, 2000)
+    result["field_set"] = {name: score(finders[name], field, (*SHARED, "SECRET")) for name in ("ours", "presidio")}
     if ner:
         result["pii_ratio_ner"] = round(medians["ours"] / medians["presidio_ner"], 1)
     if labelled:
         result["labelled"] = _on_file(labelled, finders)
     return result
+
+
+def field_set(seed: int, count: int) -> list[Example]:
+    """A second labelled set, written by somebody who had not seen the code or the first one."""
+    return [
+        Example(text.text, tuple(Labelled(*value) for value in text.values), "field")
+        for text in field_texts(seed, count)
+    ]
 
 
 def score(finder: Finder, labels: Sequence[Example], entities: tuple[str, ...]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from tasks.privacy.spans import Span
 
 _ADDRESS_REACH = 320  # the longest e-mail address has 254 characters
 _TOP_DOMAIN = re.compile(r"\.(?:[^\W\d_]{2,}|xn--[\w-]+)$")
+_JOINED = re.compile(r"(\.(?!xn--)[^\W\d_]{2,})-[^.@]*$")  # no top level domain holds a dash: a word that follows
 _V4 = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9])")
 _OCTET = 255
 _V4_MIDDLE = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
@@ -35,7 +36,9 @@ _URL_SCORE = 0.97  # above e-mail: `user:word@host.com` in a URL is no address
 
 def emails(text: str) -> Iterator[Span]:
     for offset, word in _words_with_at(text):
-        for start, end, score in findings("EMAIL_ADDRESS", word):
+        for start, found_end, score in findings("EMAIL_ADDRESS", word):
+            joined = _JOINED.search(word[start:found_end])
+            end = start + joined.end(1) if joined else found_end
             if _TOP_DOMAIN.search(word[start:end]):
                 yield Span(start + offset, end + offset, "EMAIL_ADDRESS", score)
 
@@ -114,7 +117,7 @@ def _user_and_password(url: str, offset: int) -> Iterator[Span]:
     except ValueError:  # brackets that hold no address
         return
     user, at, _ = host_part.rpartition("@")
-    if at and ":" in user.strip(":"):
+    if at and user.partition(":")[2]:
         start = offset + url.index("://") + 3
         yield Span(start, start + len(user), "URL_CREDENTIALS", _URL_SCORE)
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import re2  # type: ignore[import-untyped]
 
+from tasks.privacy.key_forms import KEY_HEAD
+
 Gate = Callable[[bytes], list[int]]
 
 # Not printable: such a text is read again as a reader would see it.
@@ -40,7 +42,8 @@ KEY_MARKS: dict[str, tuple[str, ...]] = {
     "azure_storage_key.AzureStorageKeyDetector": ("AccountKey=",),
 }
 BLOCK_MARKS = ("PRIVATE KEY", "PuTTY-User-Key-File-2")
-KEY_MARK = "|".join(mark.replace(".", r"\.") for marks in (*KEY_MARKS.values(), BLOCK_MARKS) for mark in marks)
+_FIXED_MARKS = "|".join(mark.replace(".", r"\.") for marks in (*KEY_MARKS.values(), BLOCK_MARKS) for mark in marks)
+KEY_MARK = f"{_FIXED_MARKS}|{KEY_HEAD}"
 
 EMAIL = "@"
 NUMBER = (

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import re
 
+from tasks.placeholders import PLACEHOLDER
 from tasks.privacy.gate import gate
-from tasks.privacy.replacement import BLANK, PLACEHOLDER
+from tasks.privacy.replacement import BLANK
 
 _BEFORE_CHARACTERS = 48
 _PLACEHOLDER_CHARACTERS = 120  # room for a few of them in what is read before a number
@@ -34,7 +35,7 @@ _NAMED_ID = (
     r"(?:no|nr|number|id|code)?[\s.:#\"'=-]*$)"
 )
 _SAYS_ID = r"(?i:\b(?:id|nr|no|number|code|case|customer|account)[\s.:#\"'=]*$)"
-_GLUED = re.compile(r"(?:[A-Za-z]{1,6}\d*[-_/#]|[A-Za-z_#])$")
+_GLUED = re.compile(r"(?:[A-Za-z]{1,6}\d*[-_/#]|[A-Za-z_#])\Z")
 _GLUE_AFTER_WORD = ("_", "#", "phone-", "mobile-", "tel-")
 _CURRENCY_BEFORE = re.compile(r"(?:[€$£¥]|\b(?:EUR|USD|GBP|CHF))\s?$")
 _CURRENCY_AFTER = re.compile(r"^(?:[.,]\d{2})?\s?(?:[€$£¥]|(?:EUR|USD|GBP|CHF|euros?|dollars?)\b)")

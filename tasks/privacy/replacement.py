@@ -6,11 +6,10 @@ No form here is found again by a recogniser: placeholders and pseudonyms hold no
 from __future__ import annotations
 
 import hmac
-import re
 
+from tasks.placeholders import PLACEHOLDER
 from tasks.privacy.recognisers import operator
 
-PLACEHOLDER = re.compile(r"<[A-Z][A-Z_]*(?:_[a-p]{12})?>")
 BLANK = "\x01"  # no word character, no white space, no separator of digits
 _KEPT_IN_MASK = {"CREDIT_CARD": 4, "PHONE_NUMBER": 4}
 _MASK = 3

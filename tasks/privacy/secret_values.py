@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from tasks.privacy.gate import BLOCK_MARKS, KEY_MARKS, SAYS_SECRET, SIGNIFICANT
+from tasks.privacy.key_forms import KEY_FORM
 from tasks.privacy.replacement import BLANK
 from tasks.privacy.spans import Span
 
+_ENCRYPTED_BLOCK = re.compile("BEGIN ENCRYPTED PRIVATE KEY")  # PKCS 8, which detect-secrets leaves out
 _BLOCK_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _BLOCK_LINES = re.compile(r"[-:\s]*(?:(?:\\n|\s)*[A-Za-z0-9+/=]{16,})*")
 _BLOCK_LIMIT = 20_000
@@ -37,6 +39,10 @@ _TAIL = re.compile(
     re.IGNORECASE,
 )
 _NAME_ENDS = re.compile(r"\w{0,20}[\"'`\])]{0,2}\s{0,3}[:=]\s{0,3}\"?")
+# A call, a masked value, a name to be filled in, a placeholder of a format string, a tag of YAML.
+_STANDS_FOR_ONE = re.compile(
+    r"\w\((?:.*\)$|$)|[*•]{3}|^(?i:your|my|the)[-_](?i:[a-z]+[-_]?)+$|^%\(\w+\)|^%[({]\w+|^!(?:[a-z]+)$"
+)
 _PASSWORD_CHARACTERS, _KEY_CHARACTERS = 6, 16
 _KEY_ENTROPY = 3.2  # bits a character; words and names lie below, 16 random letters and digits above
 
@@ -46,6 +52,8 @@ def keys(text: str) -> Iterator[Span]:
     for detector, marks in KEY_MARKS.items():
         if any(mark in text for mark in marks):
             yield from _of_detector(text, *detector.split("."))
+    for found in KEY_FORM.finditer(text):
+        yield Span(found.start(), found.end(), "SECRET", _SCORE)
     if any(mark in text for mark in BLOCK_MARKS):
         yield from _key_blocks(text)
 
@@ -99,7 +107,7 @@ def _web_tokens(text: str, detector: Any) -> Iterator[Span]:
 
 def _key_blocks(text: str) -> Iterator[Span]:
     """Whole blocks: detect-secrets knows their first line only."""
-    for pattern in _detector("private_key", "PrivateKeyDetector").denylist:
+    for pattern in (*_detector("private_key", "PrivateKeyDetector").denylist, _ENCRYPTED_BLOCK):
         for found in pattern.finditer(text):
             start = found.start()
             while start and text[start - 1] == "-":
@@ -134,7 +142,7 @@ def _is_secret(value: str, *, password: bool, quoted: bool) -> bool:
     heuristic = _heuristics()
     if heuristic.is_templated_secret(value) or heuristic.is_prefixed_with_dollar_sign(value):
         return False
-    if heuristic.is_not_alphanumeric_string(value) or re.search(r"\w\(.*\)$|[*•]{3}", value):
+    if heuristic.is_not_alphanumeric_string(value) or _STANDS_FOR_ONE.search(value):
         return False
     if password:
         return len(value) >= _PASSWORD_CHARACTERS and (quoted or bool(_MIXED.search(value))) and "://" not in value
