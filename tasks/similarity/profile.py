@@ -16,6 +16,7 @@ from itertools import zip_longest
 from pydantic import Field
 
 from tasks.contracts import Record
+from tasks.placeholders import PLACEHOLDER
 from tasks.similarity.keys import normalised
 
 LENGTH_BOUNDS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
@@ -23,7 +24,6 @@ MIN_ROWS_OF_WORD = 5
 MAX_WORDS = 500
 MAX_VALUES = 100
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_PLACEHOLDER = re.compile(r"<[A-Z][A-Z_]*(?:_[a-p]{12})?>")  # as tasks.privacy writes them, pseudonyms too
 _LABEL_CHARACTERS = 40
 
 
@@ -81,7 +81,7 @@ def profile(prompts: Iterable[str], answers: Iterable[str] = ()) -> Profile:
 
 def words(text: str) -> list[str]:
     """Words of two letters and more, normalised; digits and placeholders are none."""
-    return _WORD.findall(normalised(_PLACEHOLDER.sub(" ", text)))
+    return _WORD.findall(normalised(PLACEHOLDER.sub(" ", text)))
 
 
 def word_hash(word: str) -> str:
