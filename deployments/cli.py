@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from deployments.commands import audit, config, data, doctor, init, models, run, services
+from deployments.commands import audit, config, data, doctor, gc, init, models, run, runs, services, sweep, templates, train
 from deployments.commands.console import err, error_json, print_error, print_json
 from tasks.errors import TuneloopError
 
@@ -18,12 +18,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From a company's own data to a fine-tuned language model that is proven better.",
 )
-for module in (init, run, doctor, services):
+for module in (init, run, train, sweep, doctor, gc, services):
     module.add_to(app)
 app.add_typer(data.app, name="data")
 app.add_typer(audit.app, name="audit")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
+app.add_typer(runs.app, name="runs")
+app.add_typer(templates.app, name="templates")
 
 
 def main() -> None:

@@ -13,8 +13,16 @@ from pydantic import BaseModel, ValidationError
 
 from tasks.config import RunConfig
 from tasks.errors import UsageError
+from tasks.train.recipe import Valued, explain
 
 Address = tuple[str | int, ...]
+
+
+class Template(NamedTuple):
+    """Sections of a configuration that were saved under a name."""
+
+    name: str
+    sections: dict[str, Any]
 
 
 class LoadedConfig(NamedTuple):
@@ -25,14 +33,21 @@ class LoadedConfig(NamedTuple):
     origins: dict[Address, str]
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
+def load_config(path: Path, overrides: Sequence[str] = (), template: Template | None = None) -> LoadedConfig:
     """Read a configuration file and apply `--set a.b=c` overrides; data paths become absolute.
 
+    Args:
+        template: settings that hold where the file itself says nothing.
+
     Raises:
-        UsageError: the file is missing, not YAML, has a misspelt key or a value that is not allowed.
+        UsageError: the file is missing, not YAML, has a misspelt key, a value that is not allowed or values that
+            contradict one another.
     """
     values, lines = _read(path)
     origins = {address: f"{path.name}:{line}" for address, line in lines.items()}
+    if template is not None:
+        for address in _fill(values, template.sections, ()):
+            origins[address] = f"template {template.name}"
     for text in overrides:
         address = _override(values, text)
         origins[address] = f"--set {text.partition('=')[0]}"
@@ -40,7 +55,28 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise _usage_error(error, path, origins) from error
+    except UsageError as error:
+        raise _placed(error, path, origins) from error
     return LoadedConfig(_with_absolute_paths(config, path.parent), path, origins)
+
+
+def _fill(values: dict[str, Any], below: dict[str, Any], address: Address) -> Iterator[Address]:
+    """Put in what is missing; yields the addresses of what was put in."""
+    for key, value in below.items():
+        if isinstance(value, dict) and values.get(key) is None:
+            values[key] = {}  # a section that the file opens and leaves empty says nothing either
+        if isinstance(value, dict) and isinstance(values[key], dict):
+            yield from _fill(values[key], value, (*address, key))
+        elif key not in values:
+            values[key] = value
+            yield (*address, key)
+
+
+def _placed(error: UsageError, path: Path, origins: dict[Address, str]) -> UsageError:
+    """The error with the place where the value stands that it names, `train.rank` for example."""
+    address = tuple(int(part) if part.isdigit() else part for part in error.where.split("."))
+    place = _place(address, path, origins)
+    return UsageError(error.what, where=place, why=error.why, remedy=error.remedy)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[Address, int]]:
@@ -108,25 +144,47 @@ def _override(values: dict[str, Any], text: str) -> Address:
     return tuple(int(k) if k.isdigit() else k for k in keys)
 
 
+def given_sections(loaded: LoadedConfig, names: Sequence[str]) -> dict[str, Any]:
+    """Of some sections, the values that the file or `--set` gives; paths in them are absolute."""
+    sections: dict[str, Any] = {}
+    for name in names:
+        values = getattr(loaded.config, name).model_dump(mode="json")
+        told = {key: value for key, value in values.items() if (name, key) in loaded.origins}
+        sections |= {name: told} if told else {}
+    return sections
+
+
 def _usage_error(error: ValidationError, path: Path, origins: dict[Address, str]) -> UsageError:
-    first = error.errors(include_url=False, include_input=False)[0]
-    address = tuple(first["loc"])
+    found = error.errors(include_url=False, include_input=False)
+    first = found[0]
+    address = _key_address(tuple(first["loc"]))
     name = ".".join(str(part) for part in address)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    same = [e for e in found if _key_address(tuple(e["loc"])) == address]
+    more = f" (and {len(found) - len(same)} more)" if len(found) > len(same) else ""
     if first["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(address[-1]), known_keys(address[:-1]), n=1)
         remedy = f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(known_keys(address[:-1]))}"
         what = f"`{name}` is not a configuration key{more}"
     else:
-        what, remedy = f"`{name}`: {first['msg']}{more}", "correct the value; `tuneloop config show` explains each one"
+        what = f"`{name}`: {' or '.join(dict.fromkeys(e['msg'] for e in same))}{more}"
+        remedy = "correct the value; `tuneloop config show` explains each one"
     return UsageError(what, where=_place(address, path, origins), remedy=remedy)
+
+
+def _key_address(location: Address) -> Address:
+    """The part of a location that names a configuration key: below it pydantic names branches of a choice."""
+    for end in range(1, len(location)):
+        part = location[end - 1]
+        if isinstance(part, str) and part in known_keys(location[: end - 1]) and not known_keys(location[:end]):
+            return location[: end + 1] if isinstance(location[end], int) else location[:end]
+    return location
 
 
 def _place(address: Address, path: Path, origins: dict[Address, str]) -> str:
     while address and address not in origins:
         address = address[:-1]
     origin = origins.get(address, path.name)
-    return origin if origin.startswith("--set") else str(path.parent / origin)
+    return origin if origin.startswith(("--set", "template ")) else str(path.parent / origin)
 
 
 def known_keys(address: Address) -> list[str]:
@@ -180,9 +238,27 @@ class ShownValue(NamedTuple):
     description: str
 
 
-def shown_values(loaded: LoadedConfig) -> list[ShownValue]:
-    """Every value of a configuration with where it came from."""
-    return list(_walk(loaded.config, (), loaded.origins))
+def shown_values(loaded: LoadedConfig, rows: int | None = None, parameters: int | None = None) -> list[ShownValue]:
+    """Every value of a configuration with where it came from; those of the training as it would have them.
+
+    Args:
+        rows: training rows of the data, if it was prepared already.
+        parameters: weights of the base model, if it is at hand.
+    """
+    config, shown = loaded.config, []
+    settled = explain(config.train, rows, parameters)
+    for value in _walk(config, (), loaded.origins):
+        section, _, name = value.name.partition(".")
+        shown.append(_settled(value, settled[name]) if section == "train" and name in settled else value)
+    return shown
+
+
+def _settled(shown: ShownValue, found: Valued) -> ShownValue:
+    """A field of the training: what a person left out has the preset's value, and `auto` its reason."""
+    origin = found.origin
+    if shown.value is not None and shown.origin != "default":
+        origin = f"{shown.origin}, {origin}" if origin.startswith("auto: ") else shown.origin
+    return shown._replace(value=found.value, origin=origin)
 
 
 def _walk(model: BaseModel, address: Address, origins: dict[Address, str]) -> Iterator[ShownValue]:

@@ -62,7 +62,7 @@ def prefect_server(home: Path) -> Iterator[PrefectEndpoint]:
         EnvironmentUnusable: the embedded server does not start.
     """
     quiet()
-    found = _running(home)
+    found = running_server(home)
     if found is not None:
         with reporting_to(home, found.api_url):
             yield found
@@ -76,7 +76,7 @@ def prefect_server(home: Path) -> Iterator[PrefectEndpoint]:
             _settle(endpoint.api_url)
 
 
-def _running(home: Path) -> PrefectEndpoint | None:
+def running_server(home: Path) -> PrefectEndpoint | None:
     """A server that is already there and answers."""
     named = os.environ.get("PREFECT_API_URL", "")
     if named:

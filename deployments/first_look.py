@@ -10,7 +10,11 @@ import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from deployments.config_file import Template
 from tasks.contracts import Record
 from tasks.errors import DataRefused
 from tasks.ingest.config import SourceConfig
@@ -133,8 +137,14 @@ def sizes_for(look: Look, minutes: float, gflops: float) -> Sizes:
     )  # fmt: skip
 
 
-def describe(look: Look, *, minutes: float, gflops: float, project: str) -> tuple[str, Sizes]:
-    """The text of a commented configuration, and the sizes it holds."""
+def describe(
+    look: Look, *, minutes: float, gflops: float, project: str, template: Template | None = None
+) -> tuple[str, Sizes]:
+    """The text of a commented configuration, and the sizes it holds.
+
+    Args:
+        template: settings that stand in place of those proposed here; how much of the data is used is this look's.
+    """
     sizes = sizes_for(look, minutes, gflops)
     name = project or _project_name(look.sources[0].path)
     lines = [
@@ -145,11 +155,23 @@ def describe(look: Look, *, minutes: float, gflops: float, project: str) -> tupl
         "  sources:",
         *(line for source in look.sources for line in _source_lines(source)),
         *_check_lines(look),
+        *_settings(look, sizes, minutes),
+        "release:",
+        "  approval: automatic         # required: a person promotes",
+    ]
+    text = "\n".join(lines) + "\n"
+    return with_template(text, template) if template else text, sizes
+
+
+def _settings(look: Look, sizes: Sizes, minutes: float) -> list[str]:
+    """Model, training, evaluation and gate."""
+    return [
         "model:",
         "  base: smollm2-135m          # built in; or hf:owner/name@revision, or a folder",
         "train:",
+        "  preset: balanced            # what is left out here: rank 16 and more; `tuneloop config show` names each",
         "  adapter: qlora              # frozen weights in NF4",
-        "  learning_rate: 0.002        # small models want higher rates than the usual 1e-4",
+        "  learning_rate: auto         # by the model's size: small models want higher rates than the preset's 2e-4",
         f"  epochs: {sizes.epochs}",
         *_limit_lines("max_rows", sizes.train_rows, sizes.train_rows_available, "rows are trained on, a seeded sample"),
         f"  timeout_minutes: {max(10.0, 3 * minutes):g}         # training is stopped and fails after this time",
@@ -157,10 +179,30 @@ def describe(look: Look, *, minutes: float, gflops: float, project: str) -> tupl
         *_limit_lines("max_rows", sizes.test_rows, sizes.test_rows_available, "held-out rows are evaluated"),
         "  examples_for_base: 2        # worked examples in the base model's prompt",
         *_gate_lines(look),
-        "release:",
-        "  approval: automatic         # required: a person promotes",
     ]
-    return "\n".join(lines) + "\n", sizes
+
+
+def with_template(text: str, template: Template) -> str:
+    """A configuration's text with the sections of a template: its values replace lines that give others.
+
+    Comments of the lines that stay are kept; each value of the template says where it is from.
+    """
+    lines = text.splitlines()
+    for section, values in template.sections.items():
+        if f"{section}:" not in lines:
+            lines.append(f"{section}:")
+        start = lines.index(f"{section}:") + 1
+        for key, value in values.items():
+            line = f"  {_pair(key, value)}   # template {template.name}"
+            end = next((i for i in range(start, len(lines)) if not lines[i].startswith(" ")), len(lines))
+            place = next((i for i in range(start, end) if lines[i].startswith(f"  {key}:")), None)
+            lines[slice(end, end) if place is None else slice(place, place + 1)] = [line]
+    return "\n".join(lines) + "\n"
+
+
+def _pair(key: str, value: Any) -> str:
+    """One key with its value on one line of YAML."""
+    return yaml.safe_dump({key: value}, default_flow_style=True, width=10_000, allow_unicode=True).strip()[1:-1]
 
 
 def _source_lines(source: SourceLook) -> list[str]:

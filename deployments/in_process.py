@@ -35,7 +35,15 @@ def run_flow_at(home: Path, module: str, name: str, *arguments: object) -> tuple
     _note_pages(home)
     with interruptible(), disk_full_is_ours(home), prefect_server(home) as endpoint:
         flow = getattr(importlib.import_module(module), name)
-        return flow(*arguments, return_state=True).result(), endpoint
+        noted = flow.with_options(on_running=[*flow.on_running_hooks, _note_process])
+        return noted(*arguments, return_state=True).result(), endpoint
+
+
+def _note_process(_flow: object, run: Any, _state: object) -> None:
+    """Note that the run works in this process, so that `tuneloop runs cancel` finds it."""
+    from tasks.adapters.runs import note_process
+
+    note_process(str(run.id))
 
 
 def _note_pages(home: Path) -> None:

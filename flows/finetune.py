@@ -5,6 +5,7 @@ tuneloop train examples/support_desk/config.yaml --dataset ds://support_desk/mai
 
 from prefect import flow
 
+from flows.sweep import best_settings
 from tasks.config import RunConfig
 from tasks.contracts import Candidate
 from tasks.evaluate.task import evaluate
@@ -17,14 +18,16 @@ from tasks.version.task import dataset_at
 
 @flow(name="finetune", flow_run_name="finetune {config.project} on {dataset}")
 @refusable
-def finetune(config: RunConfig, dataset: str) -> Candidate:
+def finetune(config: RunConfig, dataset: str, resume: str = "") -> Candidate:
     """A dataset version to a candidate that has passed, or not passed, the gate; a refused one is not registered.
 
     Args:
         dataset: address of a dataset version, `ds://project/name@x.y.z`.
+        resume: key of the training that is to go on; with other data or values the run is refused.
     """
-    rows = dataset_at(dataset)
-    trained = train(rows, resolve_base(config.model), config.train)
+    rows, base = dataset_at(dataset), resolve_base(config.model)
+    config = best_settings(config, rows, base)
+    trained = train(rows, base, config.train, config.model_name, resume)
     report = evaluate(rows, trained, champion(config.model_name, trained.adapter_digest), config.evaluate)
     decision = gate(trained, report, config.gate)
     candidate = Candidate(trained=trained, evaluation=report, gate=decision)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.contracts import Record
 from tasks.digest import digest_of
@@ -14,6 +14,7 @@ from tasks.process.config import ProcessConfig
 from tasks.register.config import RegistryConfig
 from tasks.release.config import ReleaseConfig
 from tasks.train.config import ModelConfig, TrainConfig
+from tasks.train.contradictions import refuse_contradictions
 from tasks.validate.config import ChecksConfig
 from tasks.version.config import SplitConfig
 
@@ -33,6 +34,12 @@ class RunConfig(Record):
     registry: RegistryConfig = RegistryConfig()
     release: ReleaseConfig = ReleaseConfig()
     monitor: MonitorConfig = MonitorConfig()
+
+    @model_validator(mode="after")
+    def _possible(self) -> RunConfig:
+        """Refuse what could never be trained before any data is read, wherever the configuration came from."""
+        refuse_contradictions(self.train)
+        return self
 
     @property
     def model_name(self) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Digest = str
 Split = Literal["train", "test"]
 Outcome = Literal["kept", "merged", "quarantined"]
+Quantization = Literal["nf4", "int8", "none"]
 
 
 class Record(BaseModel):
@@ -162,6 +163,15 @@ class LossPoint(Record):
     loss: float
     learning_rate: float
     tokens: int = Field(description="Tokens seen so far, padding excluded.")
+    gradient_norm: float | None = Field(None, description="Length of the gradient before it was clipped.")
+    validation_loss: float | None = Field(None, description="At steps with a look at validation.")
+
+
+class ValidationPoint(Record):
+    """One look at validation; step 0 is the model before training."""
+
+    step: int
+    loss: float
 
 
 class TrainedModel(Record):
@@ -172,7 +182,13 @@ class TrainedModel(Record):
     base: BaseModelRef
     dataset: str = Field(description="Address of the dataset version.")
     dataset_digest: Digest
-    quantization: Literal["nf4", "none"] = Field(description="How the frozen base weights were stored in training.")
+    quantization: Quantization = Field(description="How the frozen base weights were stored in training.")
+    adapter: str = Field("", description="qlora, lora, lora_8bit, dora or full; empty: trained before this was noted.")
+    method: str = Field("sft", description="sft, dpo, ipo, kto or grpo.")
+    started_from: Digest = Field("", description="Adapter or model that training went on from; empty: the base.")
+    measures: dict[str, float] = Field(
+        default_factory=dict, description="What the method measured on rows it did not learn, e.g. preference accuracy."
+    )
     steps: int
     rows_seen: int
     rows_available: int
@@ -180,8 +196,16 @@ class TrainedModel(Record):
     final_loss: float
     curve: tuple[LossPoint, ...]
     decisions: dict[str, str] = Field(description="What was decided at run time, with the reason.")
+    recipe: dict[str, str] = Field(
+        default_factory=dict, description="Each value of the training with where it came from and why; what is unusual."
+    )
     seconds: float
     interruptions: int = 0
+    repairs: tuple[str, ...] = Field((), description="What repairs changed: failure, step and change, in words.")
+    history: tuple[str, ...] = Field((), description="What interrupted the training, and how it went on.")
+    validation: tuple[ValidationPoint, ...] = Field((), description="Looks at validation, step 0 included.")
+    validation_rows: int = Field(0, description="Training rows that were kept for validation, not trained on.")
+    best_step: int | None = Field(None, description="Step whose adapter was written; None: the last one.")
     new: bool = Field(True, description="False when the adapter had been trained before this run.")
 
 
@@ -261,7 +285,7 @@ class ServedModel(Record):
     adapter_path: str = Field(description="Local folder with the adapter.")
     adapter_digest: Digest
     base: BaseModelRef
-    quantization: Literal["nf4", "none"]
+    quantization: Quantization
     dataset: str = Field(description="Address of the dataset version it was trained on.")
     dataset_uri: str
     redacted_entities: tuple[str, ...] = Field((), description="Entities its training data was freed of.")

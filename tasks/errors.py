@@ -15,14 +15,16 @@ class TuneloopError(Exception):
         where: file, row, field, address or command the error is about.
         why: the cause, as far as it is known.
         remedy: what the reader can do next.
+        code: a finer code than the kind's own, e.g. TL-TRAIN-OOM-GPU; docs/errors.md has a section for each.
     """
 
     code = "TL-000"
     exit_code = 1
     status = "failed"
 
-    def __init__(self, what: str, *, where: str = "", why: str = "", remedy: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", why: str = "", remedy: str = "", code: str = "") -> None:
         super().__init__(what, where, why, remedy)
+        self.code = code or type(self).code
         self.what, self.where, self.why, self.remedy = what, where, why, remedy
 
     def __str__(self) -> str:
@@ -32,15 +34,17 @@ class TuneloopError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Errors travel from worker processes, which keyword arguments alone would not survive."""
-        return _rebuilt, (type(self), self.what, self.where, self.why, self.remedy)
+        return _rebuilt, (type(self), self.what, self.where, self.why, self.remedy, self.code)
 
     def details(self) -> tuple[tuple[str, str], ...]:
         """The parts below the headline, in reading order."""
         return (("where", self.where), ("why", self.why), ("next", self.remedy))
 
 
-def _rebuilt(kind: type[TuneloopError], what: str, where: str, why: str, remedy: str) -> TuneloopError:
-    return kind(what, where=where, why=why, remedy=remedy)
+def _rebuilt(
+    kind: type[TuneloopError], what: str, where: str, why: str, remedy: str, code: str = ""
+) -> TuneloopError:
+    return kind(what, where=where, why=why, remedy=remedy, code=code)
 
 
 class UsageError(TuneloopError):
@@ -53,6 +57,12 @@ class ModelUnavailable(UsageError):
     """A base model cannot be had under the name that was given."""
 
     code = "TL-MODEL"
+
+
+class ResumeMismatch(UsageError):
+    """A training that was to be resumed has other data, another base model or another configuration."""
+
+    code = "TL-RESUME"
 
 
 class Refusal(TuneloopError):

@@ -44,6 +44,13 @@ class Settings(BaseSettings):
         description="Secret for pseudonyms and subject hashes; empty: HOME/keys/pseudonym.key, made once.",
     )
 
+    events_url: str = Field(
+        "", description="Where a trainer on another machine reports its events: URL of the gateway; empty: nowhere."
+    )
+    events_key: SecretStr = Field(
+        SecretStr(""), description="Key that signs these events; empty: HOME/keys/events.key, made by the gateway."
+    )
+
     mlflow_ui_url: str = Field("", description="Where people see MLflow, for links; set by `up` for its runs.")
     gateway_url: str = Field("", description="Where the gateway answers, for links; set by `up` for its runs.")
 

@@ -1,28 +1,29 @@
 """Messages → token ids and learned-token mask: the only place, for training, evaluation and the gateway.
 
 Prompt and answer are encoded apart from each other and joined, so the tokens a model is asked with are exactly the
-tokens it was trained after. A system message is never added: a template that would add one of its own is replaced by
-its plain form, or refused. Special tokens written inside a message's text are encoded as ordinary text.
+tokens it was trained after; earlier answers in a prompt have the tokens that the model answered with. A system message
+is never added: a template that would add one of its own is replaced by its plain form, or refused. Special tokens
+written inside a message's text, a call or a definition of a tool are encoded as ordinary text.
 
 Loading a tokenizer does not import torch.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tasks.chat_template import neutral_template, own_templates, render
 from tasks.contracts import Message
 from tasks.errors import ModelUnavailable, UsageError
 
-CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-_OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters: mark the place of a message that holds special tokens
-_PROBE_TURNS = (("user", "Q1"), ("assistant", "A1"), ("user", "Q2"))
+_OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters: mark the place of a special token written as text
+LossOn = Literal["completion", "assistant", "all"]
 
 
 @dataclass(frozen=True)
@@ -46,65 +47,21 @@ def load_tokenizer(folder: Path) -> Any:
             "the model has no tokenizer.json", where=str(folder), remedy="add the tokenizer in the 'fast' format"
         )
     tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    tokenizer.chat_template, tokenizer.tool_template = own_templates(tokenizer)
     tokenizer.chat_template = neutral_template(tokenizer, where=str(folder))
     stop_token_id(tokenizer)
     return tokenizer
 
 
-def template_note(tokenizer: Any, folder: Path) -> str:
-    """Which template is used, in words, for the record of a training."""
-    from transformers import PreTrainedTokenizerFast
-
-    own = PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True).chat_template
-    if own == tokenizer.chat_template:
-        return "own: the template in the model's folder"
-    return "plain ChatML: the model's own is the same but adds a system text where none is given"
-
-
-def neutral_template(tokenizer: Any, where: str = "") -> str:
-    """The tokenizer's own template if it adds no text; its ChatML form if that is the same but for the added text.
-
-    Many templates put a default system message before a conversation that has none. Two user turns of one
-    conversation then begin differently; with a given system message they must agree with plain ChatML.
-    """
-    if not isinstance(tokenizer.chat_template, str):
-        raise ModelUnavailable(
-            "the model has no chat template",
-            where=where,
-            why="only instruct models say how a conversation is written",
-            remedy="use an instruct model, or add a chat_template.jinja to the folder",
-        )
-    if not _adds_text(tokenizer):
-        return str(tokenizer.chat_template)
-    if _is_chatml_with_system(tokenizer):
-        return CHATML
-    raise ModelUnavailable(
-        "the model's chat template adds a system text of its own",
-        where=where,
-        why="examples without a system message would be trained with text that nobody wrote",
-        remedy="copy the model to a folder and remove the text from its chat_template.jinja",
-    )
-
-
-def _adds_text(tokenizer: Any) -> bool:
-    """Whether the first user turn is preceded by more than the beginning-of-sequence token and its own header."""
-    text = _render(tokenizer, [Message(role=r, content=c) for r, c in _PROBE_TURNS])  # type: ignore[arg-type]
-    before_first = text[: text.index("Q1")].removeprefix(tokenizer.bos_token or "")
-    before_second = text[: text.index("Q2")].removeprefix(tokenizer.bos_token or "")
-    return not before_second.endswith(before_first)
-
-
-def _is_chatml_with_system(tokenizer: Any) -> bool:
-    turns = [Message(role=r, content=c) for r, c in (("system", "S"), *_PROBE_TURNS)]  # type: ignore[arg-type]
-    return all(
-        _render(tokenizer, turns, prompt=prompt) == _render(tokenizer, turns, prompt=prompt, template=CHATML)
-        for prompt in (False, True)
-    )
-
-
 def stop_token_id(tokenizer: Any) -> int:
     """Id of the special token that ends an answer in this template: learned in training, ends generation."""
-    tail = _answer_text(tokenizer, [Message(role="user", content="Q1")], "A1").split("A1", 1)[1]
+    return _stop_token_id(tokenizer, tokenizer.chat_template)
+
+
+@functools.lru_cache(maxsize=8)
+def _stop_token_id(tokenizer: Any, _template: str) -> int:
+    question, answer = Message(role="user", content="Q1"), Message(role="assistant", content="A1")
+    tail = _answer_text(tokenizer, [question], answer, "").split("A1", 1)[1]
     for token in tokenizer(tail, add_special_tokens=False)["input_ids"]:
         if token in tokenizer.added_tokens_decoder:
             return int(token)
@@ -116,41 +73,47 @@ def stop_token_id(tokenizer: Any) -> int:
 
 
 def encode_example(
-    tokenizer: Any, messages: Sequence[Message], loss_on: Literal["completion", "assistant", "all"] = "completion"
+    tokenizer: Any, messages: Sequence[Message], loss_on: LossOn = "completion", tools: str = ""
 ) -> Encoded:
     """Token ids of a conversation that ends with an answer, and which of them are learned.
 
-    completion: the last answer and the token that ends it. all: every token but the first (nothing predicts it).
+    completion: the last answer and the token that ends it. assistant: every answer and call of the assistant, each
+    with the token that ends it. all: every token but the first (nothing predicts it).
+
+    Args:
+        tools: definitions of the tools that the conversation could call, a JSON list as text.
     """
     if not messages or messages[-1].role != "assistant":
         raise UsageError("an example without an answer cannot be encoded", why="its last turn is not the assistant's")
-    prompt = encode_prompt(tokenizer, messages[:-1])
-    answer = encode_answer(tokenizer, messages[:-1], messages[-1].content)
-    first_learned = len(prompt) if loss_on == "completion" else 1
-    ids = prompt + answer
-    return Encoded(input_ids=ids, learned=[position >= first_learned for position in range(len(ids))])
+    marks = _Marks(tokenizer)
+    marked, known = [marks.message(m) for m in messages], marks(tools)
+    prompt = _prompt_ids(tokenizer, marked[:-1], known, marks, loss_on == "assistant")
+    answer = _answer_ids(tokenizer, marked[:-1], marked[-1], known, marks)
+    ids = prompt.input_ids + answer
+    if loss_on == "all":
+        return Encoded(ids, [position > 0 for position in range(len(ids))])
+    before = prompt.learned if loss_on == "assistant" else [False] * len(prompt.input_ids)
+    return Encoded(ids, before + [True] * len(answer))
 
 
-def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+def encode_prompt(tokenizer: Any, messages: Sequence[Message], tools: str = "") -> list[int]:
     """Token ids of a conversation up to and with the header of the answer to come."""
-    return _tokenize(tokenizer, *_marked(tokenizer, messages), prompt=True)
+    marks = _Marks(tokenizer)
+    return _prompt_ids(tokenizer, [marks.message(m) for m in messages], marks(tools), marks).input_ids
 
 
-def encode_answer(tokenizer: Any, prompt: Sequence[Message], answer: str) -> list[int]:
+def encode_answer(tokenizer: Any, prompt: Sequence[Message], answer: str, tools: str = "") -> list[int]:
     """Token ids of an answer after `prompt`, up to and with the token that ends it."""
-    marks: dict[str, str] = {}
-    text = _answer_text(tokenizer, prompt, _mark(tokenizer, answer, 0, marks))
-    ids = _ids(tokenizer, text, marks)
-    stop = stop_token_id(tokenizer)
-    last = len(ids) - 1 - ids[::-1].index(stop)
-    return ids[: last + 1]
+    marks = _Marks(tokenizer)
+    turns = [marks.message(m) for m in (*prompt, Message(role="assistant", content=answer))]
+    return _answer_ids(tokenizer, turns[:-1], turns[-1], marks(tools), marks)
 
 
-def count_tokens(tokenizer: Any, messages: Sequence[Message]) -> int:
+def count_tokens(tokenizer: Any, messages: Sequence[Message], tools: str = "") -> int:
     """Length of a conversation in tokens, template included."""
     if messages and messages[-1].role == "assistant":
-        return len(encode_example(tokenizer, messages).input_ids)
-    return len(encode_prompt(tokenizer, messages))
+        return len(encode_example(tokenizer, messages, tools=tools).input_ids)
+    return len(encode_prompt(tokenizer, messages, tools))
 
 
 def decode_answer(tokenizer: Any, ids: Sequence[int]) -> str:
@@ -161,10 +124,45 @@ def decode_answer(tokenizer: Any, ids: Sequence[int]) -> str:
     return str(tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-def _answer_text(tokenizer: Any, prompt: Sequence[Message], answer: str) -> str:
+def _prompt_ids(
+    tokenizer: Any, messages: Sequence[Message], tools: str, marks: _Marks, learn_answers: bool = False
+) -> Encoded:
+    """A prompt, cut where each answer of the assistant begins: so its tokens are those the answer was made of.
+
+    A template that writes the beginning of a conversation in another way once it goes on (it moves the tools to the
+    last question, or drops thoughts) is not cut there; then single answers cannot be learned either.
+    """
+    text = render(tokenizer, messages, prompt=True, tools=tools)
+    answers = [i for i, m in enumerate(messages) if m.role == "assistant" and i > 0]
+    before = [render(tokenizer, messages[:i], prompt=True, tools=tools) for i in answers]
+    cuts = [len(start) for start in before if text.startswith(start)]
+    if learn_answers and len(cuts) < len([m for m in messages if m.role == "assistant"]):
+        raise UsageError(
+            "the answers before the last one cannot be learned",
+            where="train.loss_on: assistant",
+            why="the chat template writes them in another way once the conversation goes on, or nothing stands before",
+            remedy="set train.loss_on to completion",
+        )
+    ids: list[int] = []
+    learned: list[bool] = []
+    for start, end in itertools.pairwise((0, *cuts, len(text))):
+        piece = _ids(tokenizer, text[start:end], marks)
+        stop = piece.index(stop_token_id(tokenizer)) if start and learn_answers else -1
+        ids += piece
+        learned += [position <= stop for position in range(len(piece))]
+    return Encoded(ids, learned)
+
+
+def _answer_ids(tokenizer: Any, prompt: Sequence[Message], answer: Message, tools: str, marks: _Marks) -> list[int]:
+    ids = _ids(tokenizer, _answer_text(tokenizer, prompt, answer, tools), marks)
+    last = len(ids) - 1 - ids[::-1].index(stop_token_id(tokenizer))
+    return ids[: last + 1]
+
+
+def _answer_text(tokenizer: Any, prompt: Sequence[Message], answer: Message, tools: str) -> str:
     """What the template writes for an answer after the header: its text and what ends the turn."""
-    before = _render(tokenizer, prompt, prompt=True)
-    whole = _render(tokenizer, [*prompt, Message(role="assistant", content=answer)])
+    before = render(tokenizer, prompt, prompt=True, tools=tools)
+    whole = render(tokenizer, [*prompt, answer], tools=tools)
     if not whole.startswith(before):
         raise ModelUnavailable(
             "the chat template writes a prompt in another way once it is answered",
@@ -174,59 +172,49 @@ def _answer_text(tokenizer: Any, prompt: Sequence[Message], answer: str) -> str:
     return whole[len(before) :]
 
 
-def _render(tokenizer: Any, messages: Sequence[Message], *, prompt: bool = False, template: str | None = None) -> str:
-    from jinja2.exceptions import TemplateError
+class _Marks:
+    """Stand for special tokens that are written as text, from rendering to encoding."""
 
-    if not messages:
-        raise UsageError("an empty conversation cannot be encoded", why="an answer needs something to answer")
-    if any(m.tool_calls or m.role == "tool" for m in messages):
-        raise UsageError(
-            "a conversation with tool calls cannot be encoded",
-            why="calls and definitions of tools are not written into prompts yet; leaving them out would teach answers "
-            "to questions that nobody asked",
-            remedy="prepare the dataset again: such rows are quarantined when it is made",
-        )
-    turns = [{"role": m.role, "content": m.content} for m in messages]
-    try:
-        return str(
-            tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=prompt, chat_template=template)
-        )
-    except TemplateError as error:
-        raise UsageError(
-            "the model's chat template refuses this conversation",
-            where=" → ".join(m.role for m in messages),
-            why=str(error.message),
-            remedy="use turns that alternate, or a model whose template allows them",
-        ) from error
+    def __init__(self, tokenizer: Any) -> None:
+        self._special = _special_tokens(tokenizer)
+        self.kept: list[str] = []
 
+    def __call__(self, text: str) -> str:
+        return self._special.sub(self._mark, text.replace(_OPEN, self._keep(_OPEN)) if _OPEN in text else text)
 
-def _marked(tokenizer: Any, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]:
-    """The messages with a mark in place of every text that contains special tokens, and what the marks stand for."""
-    marks: dict[str, str] = {}
-    kept = [Message(role=m.role, content=_mark(tokenizer, m.content, index, marks)) for index, m in enumerate(messages)]
-    return kept, marks
+    def message(self, message: Message) -> Message:
+        """The message with a mark in place of every special token in its texts."""
+        calls = tuple(call.model_copy(update={"arguments": self(call.arguments)}) for call in message.tool_calls)
+        return message.model_copy(update={"content": self(message.content), "tool_calls": calls})
+
+    def _mark(self, found: re.Match[str]) -> str:
+        return self._keep(found[0])
+
+    def _keep(self, text: str) -> str:
+        self.kept.append(text)
+        return f"{_OPEN}{len(self.kept) - 1}{_CLOSE}"
+
+    def restored(self, text: str) -> str:
+        """The text with what the marks stand for."""
+        return re.sub(f"{_OPEN}(\\d+){_CLOSE}", lambda mark: self.kept[int(mark[1])], text)
 
 
-def _mark(tokenizer: Any, text: str, index: int, marks: dict[str, str]) -> str:
-    if not any(token.content in text for token in tokenizer.added_tokens_decoder.values()):
-        return text
-    mark = f"{_OPEN}{index}{_CLOSE}"
-    marks[mark] = text
-    return mark
+@functools.lru_cache(maxsize=8)
+def _special_tokens(tokenizer: Any) -> re.Pattern[str]:
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return re.compile("|".join(re.escape(text) for text in sorted(special, key=len, reverse=True)) or r"(?!)")
 
 
-def _tokenize(tokenizer: Any, messages: Sequence[Message], marks: dict[str, str], *, prompt: bool) -> list[int]:
-    return _ids(tokenizer, _render(tokenizer, messages, prompt=prompt), marks)
-
-
-def _ids(tokenizer: Any, text: str, marks: dict[str, str]) -> list[int]:
-    """Ids of rendered text; what a mark stands for is encoded as ordinary text."""
+def _ids(tokenizer: Any, text: str, marks: _Marks) -> list[int]:
+    """Ids of rendered text; what a mark stands for is encoded as ordinary text, together with what stands around it."""
+    if not marks.kept:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
     ids: list[int] = []
-    for mark, content in marks.items():
-        before, text = text.split(mark, 1)
-        ids += _encode(tokenizer, before) + _encode(tokenizer, content, plain=True)
-    return ids + _encode(tokenizer, text)
-
-
-def _encode(tokenizer: Any, text: str, *, plain: bool = False) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=plain)["input_ids"])
+    special, start = _special_tokens(tokenizer), 0
+    for found in [*special.finditer(text), None]:
+        plain = marks.restored(text[start : found.start() if found else len(text)])
+        ids += tokenizer(plain, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        if found:
+            ids.append(int(tokenizer.convert_tokens_to_ids(found[0])))
+            start = found.end()
+    return ids

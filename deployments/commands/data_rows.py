@@ -93,7 +93,8 @@ def mask(
         str, typer.Option("--model", help="Base model whose tokenizer and template are used.")
     ] = "smollm2-135m",
     loss_on: Annotated[
-        Literal["completion", "all"], typer.Option("--loss-on", help="As train.loss_on in the configuration.")
+        Literal["completion", "assistant", "all"],
+        typer.Option("--loss-on", help="As train.loss_on in the configuration."),
     ] = "completion",
     config: ConfigOption = None,
     as_json: AsJson = False,
@@ -107,7 +108,7 @@ def mask(
 
     entry, found = find_row(row, store, address)
     base = resolve(model)
-    pieces = learned_pieces(load_tokenizer(Path(base.path)), found.messages, loss_on)
+    pieces = learned_pieces(load_tokenizer(Path(base.path)), found.messages, loss_on, found.tools)
     learned, total = sum(p.tokens for p in pieces if p.learned), sum(p.tokens for p in pieces)
     if as_json:
         parts = [piece._asdict() for piece in pieces]

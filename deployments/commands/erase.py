@@ -182,7 +182,7 @@ def _say_plan(plan: Plan, as_json: bool) -> None:
     else:
         out.print(_version_table(plan))
         out.print(_other_table(plan))
-    _warn_of_keys(plan.other_keys)
+    _warn_of_keys(plan)
 
 
 def _version_table(plan: Plan) -> Table:
@@ -211,10 +211,11 @@ def _other_table(plan: Plan) -> Table:
     return table
 
 
-def _warn_of_keys(other_keys: dict[str, int]) -> None:
-    for key, count in other_keys.items():
-        how = f"with the pseudonym key {key}" if key else "without a pseudonym key"
-        err.print(f"not searched: {count} outputs were made {how}; nobody is found in them by this key", soft_wrap=True)
+def _warn_of_keys(searched: Plan | Certificate) -> None:
+    for what, other_keys in (("outputs were made", searched.other_keys), ("requests logged", searched.other_requests)):
+        for key, count in other_keys.items():
+            how = f"with the pseudonym key {key}" if key else "without a pseudonym key"
+            err.print(f"not searched: {count} {what} {how}; nobody is found in them by this key", soft_wrap=True)
 
 
 def _say_done(done: tuple[Certificate, Path] | None, queries: Sequence[str], as_json: bool) -> None:
@@ -235,5 +236,5 @@ def _say_done(done: tuple[Certificate, Path] | None, queries: Sequence[str], as_
     for model in made.models:
         out.print(f"train again: {model.name} version {model.version} {model.alias}", markup=False)
     out.print(f"{made.rows} rows erased; certificate: {page}", markup=False, soft_wrap=True)
-    _warn_of_keys(made.other_keys)
+    _warn_of_keys(made)
     err.print("delete the person at the sources too: other programs still read the rows there", style="bold")

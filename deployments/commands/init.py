@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands.config import AsJson
+from deployments.commands.config import AsJson, TemplateName, find_template
 from deployments.commands.console import err, out, print_json
 from deployments.environment import quiet
 from tasks.errors import UsageError
@@ -23,6 +23,7 @@ def init(
     output: Annotated[Path, typer.Option("--output", "-o", help="Configuration to write.")] = Path("config.yaml"),
     minutes: Annotated[float, typer.Option(min=1, help="Time limit for training and evaluation together.")] = 10.0,
     project: Annotated[str, typer.Option(help="Name of the project; empty: from the first file.")] = "",
+    template: TemplateName = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing configuration.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -38,8 +39,9 @@ def init(
     from deployments.first_look import describe, look_at
     from tasks.adapters.store import write_atomically
 
+    saved = find_template(template, output)
     look = look_at(files, output.resolve().parent)
-    text, sizes = describe(look, minutes=minutes, gflops=gemm_gflops(), project=project)
+    text, sizes = describe(look, minutes=minutes, gflops=gemm_gflops(), project=project, template=saved)
     write_atomically(output, text)
     if as_json:
         print_json({"status": "done", "exit_code": 0, "config": str(output), **sizes.model_dump()})

@@ -12,10 +12,12 @@ from rich.table import Table
 
 from deployments.commands.config import AsJson
 from deployments.commands.console import err, out, print_json
+from deployments.commands.package import package
 from deployments.environment import prepare_home, use_home
 from tasks.errors import UsageError
 
-app = typer.Typer(help="Registered models: look, promote, reject, roll back.", no_args_is_help=True)
+app = typer.Typer(help="Registered models: look, promote, reject, roll back, package.", no_args_is_help=True)
+app.command()(package)
 
 Name = Annotated[str, typer.Argument(help="Registered name, e.g. support_desk, or NAME@ALIAS where one is shown.")]
 Version = Annotated[int, typer.Argument(help="Version number in the registry.")]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import typer
 
-from deployments.commands.config import AsJson, ConfigPath, Overrides
+from deployments.commands.config import AsJson, ConfigPath, Overrides, TemplateName, load_with_template
 from deployments.commands.console import err, error_json, out, print_error, print_json
-from deployments.config_file import LoadedConfig, load_config
+from deployments.config_file import LoadedConfig
 from deployments.environment import prepare_home, use_home
 from tasks.config import RunConfig
 from tasks.contracts import RunOutcome
@@ -27,20 +27,22 @@ def add_to(app: typer.Typer) -> None:
 def run(
     config: ConfigPath,
     overrides: Overrides = None,
+    template: TemplateName = "",
     as_json: AsJson = False,
     submit: bool = typer.Option(False, "--submit", help="Hand the run to the worker that `tuneloop up` started."),
     reason: str = typer.Option("", help="Why this run is started; shown when nothing changed."),
+    resume: str = typer.Option("", help="Key of the training that has to go on; another one is an error."),
 ) -> None:
     """The main job to its end: raw files to a gated, registered, released model."""
-    loaded = load_config(config, overrides or ())
+    loaded = load_with_template(config, overrides, template)
     check_sources(loaded.config)
     home = use_home(loaded.path)
     for name in prepare_home(home):
         err.print(f"ended what a killed run had left: {name}", style="yellow")
     if submit:
-        _submit(loaded, reason, as_json)
+        _submit(loaded, reason, resume, as_json)
         return
-    raise typer.Exit(_run_here(loaded, home, reason, as_json))
+    raise typer.Exit(_run_here(loaded, home, (reason, resume), as_json))
 
 
 def check_sources(config: RunConfig) -> None:
@@ -52,28 +54,28 @@ def check_sources(config: RunConfig) -> None:
     check_files(config.data.sources, Path.cwd())
 
 
-def _run_here(loaded: LoadedConfig, home: Path, reason: str, as_json: bool) -> int:
+def _run_here(loaded: LoadedConfig, home: Path, arguments: tuple[str, str], as_json: bool) -> int:
     """Run the flow in this process and show how it ended; returns the exit code."""
     from deployments.terminal import LiveRun
 
     try:
         with LiveRun():
-            outcome = _flow_outcome(loaded.config, home, reason)
+            outcome = _flow_outcome(loaded.config, home, *arguments)
     except KeyboardInterrupt:
-        return _interrupted(as_json)
+        return interrupted(as_json)
     except TuneloopError as error:
         if as_json:
             print_json(error_json(error))
         print_error(error)
         return error.exit_code
-    _show(outcome, loaded, home, as_json)
+    show_outcome(outcome, loaded, home, as_json)
     return outcome.exit_code
 
 
-def _flow_outcome(config: RunConfig, home: Path, reason: str) -> RunOutcome:
+def _flow_outcome(config: RunConfig, home: Path, reason: str, resume: str) -> RunOutcome:
     from deployments.in_process import run_flow_at
 
-    outcome, endpoint = run_flow_at(home, "flows.retrain", "retrain", config, reason)
+    outcome, endpoint = run_flow_at(home, "flows.retrain", "retrain", config, reason, resume)
     return outcome.model_copy(update={"run_url": None if endpoint.embedded else outcome.run_url})  # type: ignore[no-any-return]
 
 
@@ -82,7 +84,8 @@ def resume_command() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def _interrupted(as_json: bool) -> int:
+def interrupted(as_json: bool) -> int:
+    """Say how to go on; returns the exit code."""
     if as_json:
         print_json({"status": "interrupted", "exit_code": 130, "resume": resume_command()})
     err.print("\ninterrupted; what was finished is kept. To go on:", style="yellow")
@@ -90,7 +93,8 @@ def _interrupted(as_json: bool) -> int:
     return 130
 
 
-def _show(outcome: RunOutcome, loaded: LoadedConfig, home: Path, as_json: bool) -> None:
+def show_outcome(outcome: RunOutcome, loaded: LoadedConfig, home: Path, as_json: bool) -> None:
+    """Write the summary page and show how a run ended."""
     from deployments.closing import closing_table
     from deployments.summary import summary_html, summary_json
     from tasks.adapters.store import Store, write_atomically
@@ -135,10 +139,10 @@ def next_commands(outcome: RunOutcome, config: Path) -> tuple[str, str, str]:
     )
 
 
-def _submit(loaded: LoadedConfig, reason: str, as_json: bool) -> None:
+def _submit(loaded: LoadedConfig, reason: str, resume: str, as_json: bool) -> None:
     from deployments.services.control import submit_run
 
-    submitted = submit_run(loaded.config, reason)
+    submitted = submit_run(loaded.config, reason, resume)
     if as_json:
         print_json({"status": "submitted", "exit_code": 0, "run_id": submitted.run_id, "run_url": submitted.url})
     else:

@@ -1,4 +1,4 @@
-"""The OpenAI-compatible server: /v1/models, /v1/chat/completions, /health."""
+"""The OpenAI-compatible server: /v1/models, /v1/chat/completions, /health; /api/v1/events for trainers elsewhere."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from fastapi.responses import StreamingResponse
 from deployments.gateway.auth import require_key
 from deployments.gateway.chat import Conversation, prepare
 from deployments.gateway.errors import ApiError, handle_errors
+from deployments.gateway.events import add_events
 from deployments.gateway.generation import Generation
 from deployments.gateway.limits import BodyLimit
 from deployments.gateway.models import ModelHolder
 from deployments.gateway.schemas import ChatRequest, model_card
+from tasks.settings import Settings
 
 
 def make_app(holder: ModelHolder, generation: Generation, *, request_log: bool = True) -> FastAPI:
@@ -37,6 +39,7 @@ def make_app(holder: ModelHolder, generation: Generation, *, request_log: bool =
     app = FastAPI(title="Tuneloop gateway", lifespan=running, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(BodyLimit)
     handle_errors(app)
+    add_events(app, Settings().root)
     _add_health(app, holder)
     _add_models(app, holder)
     _add_chat(app, holder, generation, request_log)

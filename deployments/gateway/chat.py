@@ -141,23 +141,24 @@ def _event(value: dict[str, Any]) -> str:
 def write_log(prepared: Prepared, done: Done) -> None:
     """Log an answer without personal data. A log that cannot be written does not take the answer away."""
     request, served = prepared.request, prepared.loaded.served
-    clean = prepared.loaded.redactor.redact
-    metadata = request.metadata
     try:
-        request_log.append(
-            LoggedRequest(
-                id=prepared.head["id"],
-                at=datetime.now(UTC),
-                model=served.name,
-                version=served.version,
-                agent=clean(metadata.agent)[0] if metadata else "",
-                user=request_log.user_hash(request.user or ""),
-                prompt=tuple(Message(role=m.role, content=clean(m.content)[0]) for m in request.turns),
-                answer=clean(done.text)[0],
-                prompt_tokens=prepared.prompt_tokens,
-                completion_tokens=done.finished.completion_tokens,
-                milliseconds=done.milliseconds,
-            )
+        clean = prepared.loaded.redactor.clean
+        agent = clean(request.metadata.agent if request.metadata else "")
+        answer, turns = clean(done.text), [(turn.role, clean(turn.content)) for turn in request.turns]
+        subjects = {subject for text in (agent, answer, *(text for _, text in turns)) for subject in text.subjects}
+        logged = LoggedRequest(
+            id=prepared.head["id"],
+            at=datetime.now(UTC),
+            model=served.name,
+            version=served.version,
+            agent=agent.text,
+            user=request_log.user_hash(request.user or ""),
+            prompt=tuple(Message(role=role, content=text.text) for role, text in turns),
+            answer=answer.text,
+            prompt_tokens=prepared.prompt_tokens,
+            completion_tokens=done.finished.completion_tokens,
+            milliseconds=done.milliseconds,
         )
+        request_log.append(logged, subjects, prepared.loaded.key_fingerprint)
     except Exception:  # the answer was given already: what fails here must not end its stream, and is in the log
         log.exception("answer %s was not written to the request log", prepared.head["id"])

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from deployments.gateway.errors import ApiError
 from tasks.adapters import registry, release_history, releases
+from tasks.adapters.pseudonym_key import fingerprint, pseudonym_key
 from tasks.contracts import Message, ServedModel
 from tasks.errors import TuneloopError
 from tasks.inference.streaming import Finished
@@ -65,6 +66,8 @@ class Loaded:
     redactor: Redactor
     context_tokens: int
     since: int
+    key_fingerprint: str = ""
+    """Of the key of the redactor's subject hashes; empty where it makes none."""
 
     @property
     def model_id(self) -> str:
@@ -82,7 +85,9 @@ def load(served: ServedModel) -> Loaded:
     architecture = json.loads((Path(served.base.path) / "config.json").read_text(encoding="utf-8"))
     context = int(architecture["max_position_embeddings"])
     counter = PromptCounter(Path(served.base.path))
-    return Loaded(served, engine, counter, Redactor(entities, regions), context, int(time.time()))
+    key = pseudonym_key()
+    redactor = Redactor(entities, regions, key=key)
+    return Loaded(served, engine, counter, redactor, context, int(time.time()), fingerprint(key))
 
 
 class ModelHolder:

@@ -134,7 +134,7 @@ def status() -> tuple[ServiceState, ...]:
     return tuple(_seen_now(s, supervision.alive) for s in supervision.services)
 
 
-def submit_run(config: RunConfig, reason: str = "") -> Submitted:
+def submit_run(config: RunConfig, reason: str = "", resume: str = "") -> Submitted:
     """Hand a run of the main job to the worker that `up` started.
 
     Raises:
@@ -146,7 +146,7 @@ def submit_run(config: RunConfig, reason: str = "") -> Submitted:
             "there is no worker to hand the run to", where=str(state.state_file(Settings().root)),
             why="the services of this home are not running", remedy="tuneloop up CONFIG, or run without --submit",
         )  # fmt: skip
-    parameters = {"config": config.model_dump(mode="json"), "reason": reason}
+    parameters = {"config": config.model_dump(mode="json"), "reason": reason, "resume": resume}
     with httpx.Client(base_url=api_url(prefect.port), timeout=30, trust_env=False) as client:
         found = client.get(f"/deployments/name/{RETRAIN}")
         if found.status_code == httpx.codes.NOT_FOUND:

@@ -13,7 +13,7 @@ import re
 import struct
 from pathlib import Path
 
-from tasks.adapters.built_in_models import BUILT_IN, built_in_folder
+from tasks.adapters.built_in_models import BUILT_IN, built_in_at_hand, built_in_folder
 from tasks.adapters.store import write_atomically
 from tasks.contracts import BaseModelRef, Digest
 from tasks.digest import digest_file, digest_of
@@ -60,6 +60,30 @@ def resolve(name: str) -> BaseModelRef:
         folder = Path(name).expanduser().resolve()
     _check_complete(folder, name)
     return _reference(name, folder)
+
+
+def parameters_at_hand(name: str) -> int | None:
+    """Weights of a base model that lies on this machine; None where it would have to be fetched or made first."""
+    if name in BUILT_IN:
+        folder = built_in_at_hand(name)
+    elif name.startswith(_HUB_PREFIX):
+        folder = _hub_folder_at_hand(name)
+    else:
+        folder = Path(name).expanduser()
+    return sum(map(_count_parameters, folder.glob("*.safetensors"))) or None if folder else None
+
+
+def _hub_folder_at_hand(name: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    match = _HUB_NAME.match(name.removeprefix(_HUB_PREFIX))
+    if match is None:
+        return None
+    try:
+        return Path(snapshot_download(match["repo"], revision=match["revision"], local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
 
 
 def _unknown(name: str) -> ModelUnavailable:

@@ -54,14 +54,23 @@ BUILT_IN: dict[str, Packaged] = {
 
 def built_in_folder(name: str) -> Path:
     """Folder of the converted model; made on the first call. A second caller waits for the first."""
-    models = Settings().models
-    folder = models / f"{name}-{BUILT_IN[name].member_sha256[:12]}-r{REVISION}"
+    models, folder = Settings().models, _folder(name)
     if (folder / MARKER).is_file():
         return folder
     with claim(models / "locks" / f"{name}.lock", f"base model {name}"):
         if not (folder / MARKER).is_file():
             _make(name, folder)
     return folder
+
+
+def built_in_at_hand(name: str) -> Path | None:
+    """Folder of the converted model if it was made already."""
+    folder = _folder(name)
+    return folder if (folder / MARKER).is_file() else None
+
+
+def _folder(name: str) -> Path:
+    return Settings().models / f"{name}-{BUILT_IN[name].member_sha256[:12]}-r{REVISION}"
 
 
 def _make(name: str, folder: Path) -> None:

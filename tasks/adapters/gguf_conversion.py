@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.adapters.processes import die_with_parent, emit
+from tasks.chat_template import neutral_template
 from tasks.contracts import Message, Record
-from tasks.tokens import decode_answer, encode_prompt, load_tokenizer, neutral_template, stop_token_id
+from tasks.tokens import decode_answer, encode_prompt, load_tokenizer, stop_token_id
 
 
 class Known(Record):

@@ -39,7 +39,7 @@ def run_worker(
     """Run `python -m module arguments` to its end and pass on its events; everything else it prints is logged.
 
     Returns the exit code (negative: ended by that signal). When the caller is interrupted, the worker gets SIGTERM
-    and time to write a checkpoint.
+    and time to write a checkpoint; so it does after `timeout_seconds`, and one that does not end then is killed.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("a", encoding="utf-8") as log:
@@ -53,18 +53,29 @@ def run_worker(
             env={**os.environ, **thread_environment(), "PYTHONUNBUFFERED": "1"},
         )
         record = remember(home, process.pid, module)
-        timer = threading.Timer(timeout_seconds, process.terminate) if timeout_seconds else None
+        timers = _timers(process, timeout_seconds)
         try:
-            if timer:
+            for timer in timers:
                 timer.start()
             _pump(process, log.write, on_event)
             return process.wait()
         finally:
-            if timer:
+            for timer in timers:
                 timer.cancel()
             end(process.pid)
             process.wait()
             record.unlink(missing_ok=True)
+
+
+def _timers(process: subprocess.Popen[str], timeout_seconds: float | None) -> list[threading.Timer]:
+    """SIGTERM when the time is over, SIGKILL where that had no effect. Popen itself must reap it, so no `end` here."""
+    if timeout_seconds is None:
+        return []
+    last = timeout_seconds + TERM_GRACE_SECONDS
+    timers = [threading.Timer(timeout_seconds, process.terminate), threading.Timer(last, process.kill)]
+    for timer in timers:
+        timer.daemon = True
+    return timers
 
 
 def _pump(process: subprocess.Popen[str], write: Callable[[str], int], on_event: Callable[[Event], None]) -> None:
@@ -78,9 +89,19 @@ def _pump(process: subprocess.Popen[str], write: Callable[[str], int], on_event:
 
 
 def emit(event: Event) -> None:
-    """Worker side: send one event to the parent."""
+    """Worker side: send one event to the parent, and to whoever else was named with `also_to`."""
     sys.stdout.write(EVENT_PREFIX + json.dumps(event) + "\n")
     sys.stdout.flush()
+    for listener in _also:
+        listener(event)
+
+
+_also: list[Callable[[Event], object]] = []
+
+
+def also_to(listener: Callable[[Event], object]) -> None:
+    """Worker side: have every event that is emitted from now on handed to a listener as well."""
+    _also.append(listener)
 
 
 def die_with_parent() -> None:

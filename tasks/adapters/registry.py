@@ -16,12 +16,14 @@ from tasks.adapters import base_models, release_history
 from tasks.adapters.claim import claim
 from tasks.adapters.registry_client import client, fetch, is_server, registry_errors
 from tasks.adapters.registry_runs import ADAPTER_FOLDER, DIGEST_TAG, RegistryEntry, complete_run, said
-from tasks.contracts import BaseModelRef, Digest, RegisteredModel, ServedModel
+from tasks.contracts import BaseModelRef, Digest, Quantization, RegisteredModel, ServedModel
 from tasks.digest import digest_folder
 from tasks.errors import EnvironmentUnusable, ModelUnavailable, UsageError
 from tasks.settings import Settings
 
 FILES_TAG = "adapter_files_digest"
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+_MODEL_FILES = ("config.json", "model.safetensors")
 RETRAIN_TAG = "tuneloop.retrain"
 ALIASES = ("champion", "challenger", "previous")
 Alias = Literal["champion", "challenger", "previous", ""]
@@ -144,7 +146,7 @@ def served(name: str, alias_or_version: str | int) -> ServedModel | None:
         adapter_path=str(_local_adapter(name, version, lineage)),
         adapter_digest=lineage[DIGEST_TAG],
         base=_base(name, version, lineage),
-        quantization=cast(Literal["nf4", "none"], lineage["quantization"]),
+        quantization=cast(Quantization, lineage["quantization"]),
         dataset=lineage["dataset"],
         dataset_uri=lineage["dataset_uri"],
         redacted_entities=tuple(json.loads(lineage["redacted_entities"])),
@@ -207,8 +209,9 @@ def _base(name: str, version: int, lineage: Mapping[str, str]) -> BaseModelRef:
 
 
 def _files_digest(folder: Path) -> Digest:
-    """Over the files that make up the adapter; notes beside them do not count."""
-    return digest_folder(folder, ("adapter_config.json", "adapter_model.safetensors"))
+    """Over the files that make up the adapter, or the fully trained model; notes beside them do not count."""
+    whole = (folder / _MODEL_FILES[-1]).is_file()
+    return digest_folder(folder, _MODEL_FILES if whole else _ADAPTER_FILES)
 
 
 def _version(name: str, version: int) -> Any:

@@ -15,6 +15,7 @@ from tasks.contracts import Digest, Record
 from tasks.progress import Progress, publish
 
 DIGEST_TAG = "adapter_digest"
+TRAINING_TAG = "training"
 ADAPTER_FOLDER = "adapter"
 _BATCH = 90
 _VALUE_CHARACTERS = 5000
@@ -54,12 +55,29 @@ def complete_run(entry: RegistryEntry, adapter: Path) -> tuple[str, str]:
             return str(run.info.run_id), str(run.info.artifact_uri)
         client().delete_run(run.info.run_id)
         said("an unfinished run of this adapter was replaced")
-    run = client().create_run(own, tags=entry.tags, run_name=f"{entry.name} {entry.adapter_digest[:12]}")
-    said("run created")
+    run = _live_run(own, entry)
+    if run is None:
+        run = client().create_run(own, tags=entry.tags, run_name=f"{entry.name} {entry.adapter_digest[:12]}")
+        said("run created")
     _write(run.info.run_id, entry, adapter)
     client().set_terminated(run.info.run_id)
     said("run finished")
     return str(run.info.run_id), str(run.info.artifact_uri)
+
+
+def _live_run(own: str, entry: RegistryEntry) -> Any:
+    """The run that holds the live metrics of this training, taken over for its adapter; None without one."""
+    if TRAINING_TAG not in entry.tags:
+        return None
+    for run in client().search_runs([own], filter_string=f"tags.{TRAINING_TAG} = '{entry.tags[TRAINING_TAG]}'"):
+        if DIGEST_TAG in run.data.tags:
+            continue
+        client().update_run(run.info.run_id, status="RUNNING")  # FINISHED means that everything is written
+        for name, value in entry.tags.items():
+            client().set_tag(run.info.run_id, name, value)
+        said("the run of the training goes on")
+        return run
+    return None
 
 
 def _write(run_id: str, entry: RegistryEntry, adapter: Path) -> None:
@@ -84,10 +102,18 @@ def _write_values(run_id: str, entry: RegistryEntry) -> None:
     now = int(time.time() * 1000)
     params = [Param(key, value[:_VALUE_CHARACTERS]) for key, value in entry.params.items()]
     metrics = [Metric(key, value, now, 0) for key, value in entry.metrics.items()]
-    metrics += [Metric(point.key, point.value, now, point.step) for point in entry.curve]
+    there = _steps_there(run_id, {point.key for point in entry.curve})
+    metrics += [Metric(p.key, p.value, now, p.step) for p in entry.curve if (p.key, p.step) not in there]
     for values, kind in ((params, "params"), (metrics, "metrics")):
         for part in _parts(values):
             client().log_batch(run_id, **{kind: part})
+
+
+def _steps_there(run_id: str, keys: set[str]) -> set[tuple[str, int]]:
+    """Points that the live metrics of the training have already."""
+    if not client().get_run(run_id).data.metrics:
+        return set()
+    return {(key, metric.step) for key in keys for metric in client().get_metric_history(run_id, key)}
 
 
 def _parts(values: list[Any]) -> list[list[Any]]:

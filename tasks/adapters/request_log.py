@@ -1,7 +1,8 @@
 """What was asked and answered through the gateway, without personal data.
 
-Prompt and answer arrive here redacted. The user tag of a client is stored as a keyed hash only, so that requests of
-one person can be found (and erased) by whoever knows the tag, but the tag cannot be read back.
+Prompt and answer arrive here redacted. The user tag of a client, and the identifiers that were found in prompt and
+answer before they were replaced, are stored as keyed hashes only, so that requests of or about one person can be found
+(and erased) by whoever knows tag or identifier, but neither can be read back.
 """
 
 from __future__ import annotations
@@ -41,19 +42,31 @@ class LoggedRequest(Record):
     milliseconds: int
 
 
-def append(request: LoggedRequest) -> None:
-    """Write one request."""
-    values = request.model_dump(exclude={"prompt"})
+def append(request: LoggedRequest, subjects: Collection[str] = (), key_fingerprint: str = "") -> None:
+    """Write one request.
+
+    Args:
+        subjects: keyed hashes of the identifiers that were found in it before it was redacted.
+        key_fingerprint: of the key of these hashes; empty where nothing was looked for.
+    """
+    values = {**request.model_dump(exclude={"prompt"}), "key_fingerprint": key_fingerprint}
     prompt = json.dumps([m.model_dump(exclude_defaults=True) for m in request.prompt], ensure_ascii=False)
+    named = [{"subject": subject, "request": request.id} for subject in sorted(set(subjects))]
     with state.engine().begin() as connection:
         connection.execute(sa.insert(state.requests).values(**values, prompt=prompt))
+        if named:
+            connection.execute(sa.insert(state.request_subjects), named)
 
 
 def recent(model: str, hours: float) -> tuple[LoggedRequest, ...]:
     """Requests to any version of a model in the last `hours`, oldest first."""
     table = state.requests
     since = datetime.now(UTC) - timedelta(hours=hours)
-    chosen = sa.select(table).where(table.c.model == model, table.c.at >= since).order_by(table.c.at, table.c.id)
+    chosen = (
+        sa.select(*(table.c[name] for name in LoggedRequest.model_fields))
+        .where(table.c.model == model, table.c.at >= since)
+        .order_by(table.c.at, table.c.id)
+    )
     with state.engine().connect() as connection:
         rows: Sequence[sa.RowMapping] = connection.execute(chosen).mappings().all()
     return tuple(_request(row) for row in rows)
@@ -67,6 +80,26 @@ def of_users(hashes: Collection[str]) -> tuple[str, ...]:
         return tuple(connection.scalars(wanted))
 
 
+def of_subjects(hashes: Collection[str]) -> tuple[str, ...]:
+    """Ids of the requests in whose prompt or answer one of these identifiers was, given by their keyed hashes."""
+    table = state.request_subjects
+    with state.engine().connect() as connection:
+        found = {
+            request
+            for part in batches(hashes)
+            for request in connection.scalars(sa.select(table.c.request).where(table.c.subject.in_(part)))
+        }
+    return tuple(sorted(found))
+
+
+def by_key() -> dict[str, int]:
+    """Fingerprint of the key of their subjects → requests; empty for those that were not searched for subjects."""
+    fingerprint = state.requests.c.key_fingerprint
+    counted = sa.select(fingerprint, sa.func.count()).group_by(fingerprint).order_by(fingerprint)
+    with state.engine().connect() as connection:
+        return {row[0]: row[1] for row in connection.execute(counted)}
+
+
 def known(ids: Collection[str]) -> tuple[str, ...]:
     """Those of the ids that are in the log."""
     table = state.requests
@@ -78,10 +111,13 @@ def known(ids: Collection[str]) -> tuple[str, ...]:
 
 
 def delete(ids: Collection[str]) -> int:
-    """Delete requests with prompt and answer; how many were there."""
-    table = state.requests
+    """Delete requests with prompt, answer and subjects; how many were there."""
+    table, subjects, deleted = state.requests, state.request_subjects, 0
     with state.engine().begin() as connection:
-        return sum(connection.execute(sa.delete(table).where(table.c.id.in_(part))).rowcount for part in batches(ids))
+        for part in batches(ids):
+            connection.execute(sa.delete(subjects).where(subjects.c.request.in_(part)))
+            deleted += connection.execute(sa.delete(table).where(table.c.id.in_(part))).rowcount
+    return deleted
 
 
 def _request(row: sa.RowMapping) -> LoggedRequest:

@@ -132,6 +132,11 @@ def iter_rows(path: Path) -> Iterator[Row]:
             yield Row.model_validate_json(line)
 
 
+def holding(pieces: Iterable[bytes], texts: Sequence[bytes]) -> Iterator[bytes]:
+    """The lines, or pieces, of a file in which one of the texts is: most are passed over without being parsed."""
+    return (piece for piece in pieces if any(text in piece for text in texts))
+
+
 def shard_path(store: Store, shard: Shard) -> Path:
     """Local path of a shard; a remote output is copied to the cache first."""
     return store.path(shard.uri) / shard.file

@@ -76,6 +76,13 @@ requests = sa.Table(
     sa.Column("prompt_tokens", sa.Integer, nullable=False),
     sa.Column("completion_tokens", sa.Integer, nullable=False),
     sa.Column("milliseconds", sa.Integer, nullable=False),
+    sa.Column("key_fingerprint", sa.String, nullable=False, server_default="", comment="Of the key of its subjects."),
+)
+request_subjects = sa.Table(
+    "request_subjects",
+    metadata,
+    sa.Column("subject", sa.String, primary_key=True, comment="Keyed hash of an identifier in prompt or answer."),
+    sa.Column("request", sa.String, primary_key=True, index=True),
 )
 api_keys = sa.Table(
     "api_keys",
@@ -172,6 +179,59 @@ row_decisions = sa.Table(
     sa.Column("rule", sa.String, nullable=False, comment="Code of the rule that an accepted row need not keep."),
     sa.Column("messages", sa.Text, nullable=False, comment="Repaired row: JSON list, personal data replaced."),
     sa.Column("reason", sa.String, nullable=False),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+)
+templates = sa.Table(
+    "templates",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("sections", sa.Text, nullable=False, comment="JSON: sections of a configuration, no data, no secrets."),
+    sa.Column("saved_from", sa.String, nullable=False, comment="Name of the file they were taken from."),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+)
+
+failures = sa.Table(
+    "failures",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("code", sa.String, nullable=False, index=True, comment="TL-TRAIN-OOM-GPU, ..."),
+    sa.Column("subject", sa.String, nullable=False, index=True, comment="Key of the training, or id of the run."),
+    sa.Column("step", sa.Integer, nullable=True),
+    sa.Column("change", sa.String, nullable=False, comment="What was done about it, in words of ours."),
+    sa.Column("repaired", sa.Boolean, nullable=True, comment="Null until the work has ended."),
+)
+
+run_outputs = sa.Table(
+    "run_outputs",
+    metadata,
+    sa.Column("run", sa.String, primary_key=True, comment="Id of the flow run in Prefect."),
+    sa.Column("stage", sa.String, primary_key=True, comment="version, train, evaluate"),
+    sa.Column("output", sa.String, primary_key=True, comment="Reference of the stage's output in the store."),
+    sa.Column("about", sa.String, nullable=False, comment="Address of the dataset."),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+)
+run_processes = sa.Table(
+    "run_processes",
+    metadata,
+    sa.Column("run", sa.String, primary_key=True, comment="Id of the flow run in Prefect."),
+    sa.Column("host", sa.String, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("started", sa.Float, nullable=False, comment="Start of the process, which its number alone cannot tell."),
+)
+run_tags = sa.Table(
+    "run_tags",
+    metadata,
+    sa.Column("run", sa.String, primary_key=True),
+    sa.Column("tag", sa.String, primary_key=True),
+)
+run_notes = sa.Table(
+    "run_notes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run", sa.String, nullable=False, index=True),
+    sa.Column("text", sa.Text, nullable=False),
     sa.Column("actor", sa.String, nullable=False),
     sa.Column("at", sa.DateTime(timezone=True), nullable=False),
 )

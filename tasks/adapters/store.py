@@ -21,7 +21,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import Field, ValidationError
 
-from tasks.adapters.claim import claim
+from tasks.adapters.claim import claim, share
 from tasks.contracts import Record
 from tasks.digest import digest_file, digest_of
 from tasks.errors import DataRefused, EnvironmentUnusable
@@ -29,6 +29,7 @@ from tasks.settings import Settings
 
 MARKER = "_COMPLETE.json"
 TOMBSTONE = "_ERASED.json"
+USERS = "store.lock"
 LAYOUT = 1
 _SCHEME = "store://"
 R = TypeVar("R", bound=Record)
@@ -62,8 +63,9 @@ class Store:
 
     @classmethod
     def open(cls) -> Store:
-        """The store that the settings name."""
+        """The store that the settings name. Until the process ends it counts as in use: nothing is freed in it."""
         settings = Settings()
+        share(settings.root / "locks" / USERS, "store")
         return cls(settings.store, settings.root)
 
     def uri(self, stage: str, key: str) -> str:
@@ -100,8 +102,7 @@ class Store:
 
     def find_at(self, uri: str, kind: type[R]) -> R | None:
         """As `find`, for a reference."""
-        stage, key = uri.removeprefix(_SCHEME).split("/", 1)
-        return self.find(stage, key, kind)
+        return self.find(*_parts(uri), kind)
 
     def path(self, uri: str) -> Path:
         """Local folder of a stage output; a remote one is copied to the local cache first.
@@ -171,6 +172,25 @@ class Store:
                 self.fs.rm_file(f"{folder}/{name}")
             shutil.rmtree(self._copy(uri), ignore_errors=True)
             shutil.rmtree(self.root / "work" / stage / key, ignore_errors=True)
+            self.forget_remote_work(stage, key)
+
+    def remote_work_uri(self, stage: str, key: str) -> str:
+        """Where unfinished work is kept a second time, so that another machine can go on; empty for a local store."""
+        return "" if self.local else str(self.fs.unstrip_protocol(self._remote_work(stage, key)))
+
+    def remote_work(self, stage: str) -> list[str]:
+        """Keys of the unfinished work that is kept in the object store."""
+        self.fs.invalidate_cache()
+        return [] if self.local else _names(self.fs, f"{self.base}/work/{stage}")
+
+    def forget_remote_work(self, stage: str, key: str) -> None:
+        """Remove unfinished work from the object store."""
+        self.fs.invalidate_cache()
+        if not self.local and self.fs.exists(self._remote_work(stage, key)):
+            self.fs.rm(self._remote_work(stage, key), recursive=True)
+
+    def _remote_work(self, stage: str, key: str) -> str:
+        return f"{self.base}/work/{stage}/{key}"
 
     def _refuse_erased(self, uri: str) -> None:
         note = self.tombstone(uri)
@@ -188,6 +208,10 @@ class Store:
         """Where a remote output is copied to."""
         stage, key = _parts(uri)
         return self.root / "cache" / stage / key
+
+    def lock_of(self, uri: str) -> Path:
+        """The lock of an output: it is touched whenever the output is asked for by `produce`."""
+        return self._lock(*_parts(uri))
 
     def _lock(self, stage: str, key: str) -> Path:
         return self.root / "locks" / f"{stage}-{key[:32]}.lock"

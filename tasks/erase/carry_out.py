@@ -16,7 +16,7 @@ from tasks.adapters.erasures import Erasure
 from tasks.adapters.store import Store
 from tasks.contracts import Record
 from tasks.erase.find import Affected, Fingerprint, find
-from tasks.erase.plan import Plan, VersionPlan, remove_work
+from tasks.erase.plan import Plan, VersionPlan, remove_work, requests_of
 from tasks.erase.search import Search
 from tasks.errors import EnvironmentUnusable, TuneloopError
 
@@ -129,16 +129,19 @@ def _search_again(
 ) -> tuple[Plan, Done]:
     """Search until nothing is found; what a run wrote in the meantime is erased too."""
     for _ in range(_ROUNDS):
-        found = find(store, search, hands.fingerprint)
-        if not found.outputs:
+        requests = requests_of(search)
+        found = find(store, search.with_requests((*plan.requests, *requests)), hands.fingerprint)
+        if not found.outputs and not requests:
             return plan, done
-        plan = plan.model_copy(update={"outputs": _united(plan.outputs, found.outputs)})
+        outputs, asked = _united(plan.outputs, found.outputs), tuple(sorted({*plan.requests, *requests}))
+        plan = plan.model_copy(update={"outputs": outputs, "requests": asked})
         erasures.save(erasure, plan=plan.model_dump_json(), done=done.model_dump_json())
-        done = _erase_outputs(erasure, plan, done, store)
+        request_log.delete(requests)
+        done = _erase_outputs(erasure, plan, done.model_copy(update={"requests": len(asked)}), store)
     raise EnvironmentUnusable(
         "rows of the person keep appearing",
-        where=", ".join(sorted(found.uris)[:5]),
-        why="a run reads them from the sources again while they are erased",
+        where=", ".join(sorted(found.uris)[:5]) or "the request log",
+        why="a run reads them from the sources again, or they are asked about, while they are erased",
         remedy="end the runs, delete the person at the sources, then repeat the command: it goes on where it was",
     )
 

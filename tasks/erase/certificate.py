@@ -22,7 +22,7 @@ OUT_OF_REACH = (
     "Files that were exported or copied out of Tuneloop.",
     "What models learned: the listed versions stay as they are until they are trained again and replaced.",
     "Digests of prompts in the holdout ledger, from which no text can be computed; and the manifests.",
-    "Rows without identifiers that Tuneloop recognises, and rows written before there were keyed hashes.",
+    "Rows and requests without identifiers that Tuneloop recognises, and those written before there were keyed hashes.",
 )
 
 
@@ -48,6 +48,9 @@ class Certificate(Record):
     pages: int
     models: tuple[ModelPlan, ...]
     other_keys: dict[str, int] = Field(description="Key fingerprint → outputs in which this key finds nobody.")
+    other_requests: dict[str, int] = Field(
+        default_factory=dict, description="Key fingerprint → logged requests whose text this key cannot search."
+    )
     out_of_reach: tuple[str, ...] = OUT_OF_REACH
 
 
@@ -73,6 +76,7 @@ def certificate(erasure: Erasure, plan: Plan, done: Done) -> Certificate:
         pages=len(plan.pages),
         models=plan.models,
         other_keys=plan.other_keys,
+        other_requests=plan.other_requests,
     )
 
 
@@ -98,7 +102,8 @@ def markdown(made: Certificate) -> str:
         _table("Erased", _counts(made), "what", "number"),
         _table("Models to train again", _models(made), "version", "alias"),
         _table("Sources that hold the person", sorted(made.sources.items()), "SHA-256 of the source", "rows"),
-        _table("Made with another pseudonym key: not searched", _keys(made), "key", "outputs"),
+        _table("Made with another pseudonym key: not searched", _keys(made.other_keys), "key", "outputs"),
+        _table("Logged with another pseudonym key: text not searched", _keys(made.other_requests), "key", "requests"),
         "## Not erased here\n\n" + "\n".join(f"- {text}" for text in made.out_of_reach),
         "The audit log holds this certificate's digest: `tuneloop audit list --object " + made.id + "`.",
     ]
@@ -135,5 +140,5 @@ def _models(made: Certificate) -> list[tuple[str, str | int]]:
     return [(f"{model.name} version {model.version}", model.alias or "none") for model in made.models]
 
 
-def _keys(made: Certificate) -> list[tuple[str, int]]:
-    return [(key or "none", count) for key, count in made.other_keys.items()]
+def _keys(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return [(key or "none", count) for key, count in counts.items()]

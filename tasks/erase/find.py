@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from pydantic import Field, ValidationError
 
-from tasks.adapters.row_files import OUTPUT, Output
+from tasks.adapters.row_files import OUTPUT, Output, holding
 from tasks.adapters.store import MARKER, Store
 from tasks.contracts import Digest, Outcome, Record, Row, Split
-from tasks.erase.search import Search
+from tasks.erase.search import REQUEST, Search
 
 Fingerprint = Callable[[Row], str]
 _NO_TEXT = (".safetensors", ".npy", ".npz", ".png", ".gguf", ".pt", ".bin")
@@ -85,9 +85,7 @@ def rows_in(store: Store, uri: str, search: Search, fingerprint: Fingerprint) ->
     rows: dict[str, Hit] = {}
     named, needles = False, search.needles
     for name in text_files(store, uri):
-        for piece in _pieces(store, uri, name):
-            if not any(needle in piece for needle in needles):
-                continue
+        for piece in holding(_pieces(store, uri, name), needles):
             row = _row(piece)
             if row is None:
                 named = True
@@ -122,7 +120,7 @@ def _row(line: bytes) -> Row | None:
 
 def _hit(row: Row, fingerprint: Fingerprint) -> Hit:
     return Hit(
-        row.row_id, row.origin.source_digest, row.outcome, row.split, fingerprint(row), row.metadata.get("request", "")
+        row.row_id, row.origin.source_digest, row.outcome, row.split, fingerprint(row), row.metadata.get(REQUEST, "")
     )
 
 

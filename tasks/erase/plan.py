@@ -60,6 +60,9 @@ class Plan(Record):
     other_keys: dict[str, int] = Field(
         default_factory=dict, description="Fingerprint of another pseudonym key → outputs in which nobody can be found."
     )
+    other_requests: dict[str, int] = Field(
+        default_factory=dict, description="The same → logged requests whose text cannot be searched; empty: no key."
+    )
 
     @property
     def is_empty(self) -> bool:
@@ -78,6 +81,7 @@ def make_plan(store: Store, search: Search, fingerprint: Fingerprint, key: str) 
         fingerprint: how generated answers name the row that they answer.
         key: fingerprint of the pseudonym key that the search was made with.
     """
+    search = search.with_requests(requests_of(search))
     found = find(store, search, fingerprint)
     versions = _versions(found)
     trained = {version.digest for version in versions if version.rows.train}
@@ -96,13 +100,19 @@ def make_plan(store: Store, search: Search, fingerprint: Fingerprint, key: str) 
         decisions=len(row_decisions.history(found.hits)),
         vault=tuple(sorted(vault.kept(row_ids=found.hits.keys(), subjects=search.subjects))),
         other_keys=_other_keys(store, key),
+        other_requests={made: count for made, count in request_log.by_key().items() if made != key},
     )
 
 
+def requests_of(search: Search) -> tuple[str, ...]:
+    """Logged requests with the person's tag, or with an identifier of the person in prompt or answer."""
+    return tuple(sorted({*request_log.of_users(search.users), *request_log.of_subjects(search.subjects)}))
+
+
 def _requests(search: Search, found: Finding) -> tuple[str, ...]:
-    """Requests with the person's tag, those that rows of the person were made of, and those named by their id."""
+    """Requests that the search names, and those that rows of the person were made of."""
     named = {hit.request for hit in found.hits.values()} | {value for _, value in search.metadata}
-    return tuple(sorted({*request_log.of_users(search.users), *request_log.known(named)}))
+    return request_log.known(named)
 
 
 def _versions(found: Finding) -> tuple[VersionPlan, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from pydantic import Field
 
@@ -10,6 +11,7 @@ from tasks.adapters import erasures
 from tasks.contracts import Record, Row
 from tasks.digest import canonical_json
 
+REQUEST = "request"  # metadata of a row that was made of a logged request: the id of that
 _METADATA = re.compile(r"(?P<name>[A-Za-z][\w.-]*)=(?P<value>.+)")
 
 
@@ -19,6 +21,10 @@ class Search(Record):
     subjects: tuple[str, ...] = Field((), description="Keyed hashes of the person's identifiers.")
     users: tuple[str, ...] = Field((), description="Keyed hashes of user tags, as rows from request logs hold them.")
     metadata: tuple[tuple[str, str], ...] = Field((), description="Names and values, such as author and 4711.")
+
+    def with_requests(self, ids: Iterable[str]) -> Search:
+        """Looks also for the rows that were made of logged requests."""
+        return self.model_copy(update={"metadata": (*self.metadata, *((REQUEST, request) for request in ids))})
 
     @property
     def needles(self) -> tuple[bytes, ...]:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.adapters.store import stage_key
-from tasks.contracts import BaseModelRef, DatasetVersion, Record, ServedModel, TrainedModel
+from tasks.contracts import BaseModelRef, DatasetVersion, Quantization, Record, ServedModel, TrainedModel
 from tasks.evaluate.config import EvaluateConfig
 
 ANSWERS_STAGE = "answers"
@@ -22,7 +22,7 @@ class System(Record):
     base: BaseModelRef
     adapter: str | None = Field(None, description="Local folder of the adapter; empty: the base alone.")
     adapter_digest: str = ""
-    quantization: Literal["nf4", "none"] = "none"
+    quantization: Quantization = "none"
     described: bool = Field(False, description="Asked with description and examples, as the untrained base has to be.")
 
     def key(self, dataset: DatasetVersion, config: EvaluateConfig) -> str:

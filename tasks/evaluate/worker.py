@@ -69,7 +69,7 @@ def longest_answer(tokenizer: object, training: Sequence[Row]) -> int:
     """Tokens that the longest training answer takes, its end token included, and a small margin."""
     from tasks.tokens import encode_answer
 
-    return max(len(encode_answer(tokenizer, row.prompt, row.answer)) for row in training) + _MARGIN_TOKENS
+    return max(len(encode_answer(tokenizer, row.prompt, row.answer, row.tools)) for row in training) + _MARGIN_TOKENS
 
 
 def _ask(store: Store, plan: Plan, system: System, folder: Path, *, report: Report) -> SystemAnswers:
@@ -87,6 +87,7 @@ def _ask(store: Store, plan: Plan, system: System, folder: Path, *, report: Repo
         limit,
         config.batch_rows,
         on_progress=lambda done, total: report(f"{system.name}: answering", done, total),
+        tools=[row.tools for row in rows],
     )
     seconds = (time.monotonic() - began) / len(rows)
     _write(
@@ -117,7 +118,8 @@ def _prompts(system: System, rows: Sequence[Row], training: Sequence[Row], plan:
 
 def _perplexity(engine: Engine, system: System, rows: Sequence[Row], batch_rows: int) -> float:
     try:
-        return perplexity(engine.answer_losses([row.messages for row in rows], batch_rows))
+        talks, tools = [row.messages for row in rows], [row.tools for row in rows]
+        return perplexity(engine.answer_losses(talks, batch_rows, tools=tools))
     except ValueError as error:
         raise EvaluationFailed(
             f"the {system.name} model gives no usable losses",

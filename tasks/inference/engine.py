@@ -10,12 +10,12 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.contracts import BaseModelRef, Message
+from tasks.contracts import BaseModelRef, Message, Quantization
 from tasks.inference.batching import longest_first, padded, shared_prefix
 from tasks.inference.cache import make_cache, seeded_cache
 from tasks.inference.lora import attach
 from tasks.inference.streaming import Finished, TextStream, pick_token
-from tasks.inference.weights import Quantization, load_base
+from tasks.inference.weights import is_whole_model, load_base
 from tasks.tokens import Encoded, decode_answer, encode_example, encode_prompt, load_tokenizer, stop_token_id
 
 if TYPE_CHECKING:
@@ -36,9 +36,14 @@ class Engine:
 
     @classmethod
     def load(cls, base: BaseModelRef, adapter: Path | None, quantization: Quantization) -> Engine:
-        """Load from disk. nf4: the base has the values of 4-bit training, expanded to bf16."""
-        model = load_base(Path(base.path), quantization)
-        if adapter is not None:
+        """Load from disk. nf4: the base has the values of 4-bit training, expanded to bf16.
+
+        `adapter` is the folder of an adapter, or of a fully trained model: then only tokenizer and template are the
+        base's.
+        """
+        whole = adapter is not None and is_whole_model(adapter)
+        model = load_base(adapter if adapter is not None and whole else Path(base.path), quantization)
+        if adapter is not None and not whole:
             attach(model, adapter)
         return cls(model, load_tokenizer(Path(base.path)))
 
@@ -48,11 +53,13 @@ class Engine:
         max_new_tokens: int,
         batch_rows: int,
         on_progress: OnProgress | None = None,
+        tools: Sequence[str] | None = None,
     ) -> list[str]:
-        """Greedy answers, in the order of the prompts."""
+        """Greedy answers, in the order of the prompts; `tools` has the definitions that each of them could call."""
         import torch
 
-        encoded = [encode_prompt(self.tokenizer, prompt) for prompt in prompts]
+        defined = tools or [""] * len(prompts)
+        encoded = [encode_prompt(self.tokenizer, p, t) for p, t in zip(prompts, defined, strict=True)]
         shared = shared_prefix(encoded)
         answers = [""] * len(encoded)
         done = 0
@@ -68,7 +75,11 @@ class Engine:
         return answers
 
     def answer_losses(
-        self, examples: Sequence[Sequence[Message]], batch_rows: int, on_progress: OnProgress | None = None
+        self,
+        examples: Sequence[Sequence[Message]],
+        batch_rows: int,
+        on_progress: OnProgress | None = None,
+        tools: Sequence[str] | None = None,
     ) -> list[tuple[float, int]]:
         """For each example: summed negative log likelihood (nats) of its answer, and the answer's tokens.
 
@@ -76,7 +87,8 @@ class Engine:
         """
         import torch
 
-        encoded = [encode_example(self.tokenizer, example) for example in examples]
+        defined = tools or [""] * len(examples)
+        encoded = [encode_example(self.tokenizer, e, tools=t) for e, t in zip(examples, defined, strict=True)]
         prompts = [e.input_ids[: e.learned.index(True)] for e in encoded]
         shared = shared_prefix(prompts)
         losses = [(0.0, 0)] * len(encoded)

@@ -1,4 +1,4 @@
-"""Base weights the way training and inference both see them: bf16, or NF4 values expanded to bf16.
+"""Base weights the way training and inference both see them: bf16, NF4 values expanded to bf16, or 8-bit layers.
 
 NF4 keeps 16 values a weight block of 64; expanding them once gives exactly the numbers a 4-bit layer computes with,
 at the speed of a dense layer, for 2 bytes a weight instead of about half a byte.
@@ -8,19 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tasks.adapters.threads import physical_cores
+from tasks.contracts import Quantization
 
 if TYPE_CHECKING:
     import torch
 
 NF4_BLOCK = 64
-Quantization = Literal["nf4", "none"]
+WHOLE_MODEL = "model.safetensors"  # what a fully trained model's folder holds in place of an adapter
 
 
 def load_base(folder: Path, quantization: Quantization) -> Any:
-    """The causal language model in `folder`, frozen, in bf16; with nf4 its linear layers hold expanded NF4 values."""
+    """The causal language model in `folder`, frozen, in bf16.
+
+    With nf4 its linear layers hold expanded NF4 values, with int8 they are the 8-bit layers of LLM.int8().
+    """
+    if quantization == "int8":
+        return load_base_in_8bit(folder)
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -52,6 +58,34 @@ def load_base_in_4bit(folder: Path) -> Any:
         str(folder), dtype=torch.bfloat16, local_files_only=True, quantization_config=config, device_map={"": device}
     )
     return model.eval().requires_grad_(False)
+
+
+def load_base_in_8bit(folder: Path) -> Any:
+    """The same model with its linear layers kept as bitsandbytes 8-bit layers (LLM.int8(), arXiv 2208.07339).
+
+    Weights and, for each batch, inputs are rounded to 8 bits; columns of large inputs are computed in 16 bits. What
+    such a layer computes depends on its batch, so no weights expanded beforehand could stand for it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    torch.set_num_threads(physical_cores())
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(
+        str(folder),
+        dtype=torch.bfloat16,
+        local_files_only=True,
+        quantization_config=BitsAndBytesConfig(load_in_8bit=True),
+        device_map={"": device},
+    )
+    return model.eval().requires_grad_(False)
+
+
+def is_whole_model(folder: Path) -> bool:
+    """Whether a trained model's folder holds all weights instead of an adapter."""
+    return (folder / WHOLE_MODEL).is_file()
 
 
 def linear_layers(model: Any) -> Iterator[tuple[str, Any]]:

@@ -14,11 +14,13 @@ from typing import BinaryIO, NamedTuple
 from tasks.errors import DataRefused, UsageError
 from tasks.ingest.read_lines import TextLine, newline_of, text_lines
 from tasks.ingest.records import NOT_UTF8, Part, Problem, RawRecord, ReadLimits, too_large
-from tasks.ingest.text import Encoding, is_damaged, repair_of, width_of
+from tasks.ingest.text import Encoding, decode, is_damaged, repair_of, width_of
 
 _DELIMITERS = (",", ";", "\t", "|")
 _UNCLOSED: Problem = ("broken_csv", "a quoted field is opened and never closed")
 _MOST_SHOWN = 4096
+_AHEAD_BYTES = 1 << 20
+_NEAR_SHARE = 64  # of the longest record: a field that is open for longer than one such part hardly ever ends
 csv.field_size_limit(1 << 30)  # records are bounded by their bytes
 
 
@@ -102,16 +104,53 @@ class _Table:
         """Lines for as long as the csv reader asks for more, which it does inside a quoted field."""
         held.write(line.text)
         yield line.text
-        end = line.start + line.size
+        end, near = line.start + line.size, True
         for following in source:
             sizes[0] += following.size
             if sizes[0] > self._limit:
                 break
+            if near and sizes[0] > self._limit // _NEAR_SHARE:
+                near = False
+                if ahead := self._open_to(following.start, line.start + self._limit):
+                    end = ahead
+                    break
             held.write(following.text)
             end = following.start + following.size
             yield following.text
         self.open_until = end
         raise _Unclosed
+
+    def _open_to(self, start: int, stop: int) -> int:
+        """The end of the last line before `stop`, if a field that is open at `start` is still open there, else 0.
+
+        Looks at many lines at a time. 0 also where that cannot be: then the lines are gone through one by one.
+        """
+        if self._encoding != "utf-8" or self._newline != "\n":
+            return 0
+        place, last = self._stream.tell(), False
+        while not last:
+            wanted = min(_AHEAD_BYTES, stop - start)
+            self._stream.seek(start)
+            block = self._stream.read(wanted + 1)
+            at_end = len(block) <= wanted
+            whole = block if at_end else block[: block.rfind(b"\n", 0, wanted) + 1]
+            last = at_end or wanted == stop - start
+            doubtful = b"\r" in block[len(whole) : wanted] if last else not whole
+            if doubtful or not self._stays_open(whole):
+                start = 0
+                break
+            start += len(whole)
+        self._stream.seek(place)
+        return start
+
+    def _stays_open(self, data: bytes) -> bool:
+        """Whether a field that is open before these lines is open after each of them."""
+        reader = csv.reader(('"' + decode(data, self._encoding), "\n"), delimiter=self._delimiter)
+        try:
+            next(reader)
+        except csv.Error:
+            return False
+        return reader.line_num == 2
 
 
 def _delimiter(line: str) -> str:

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.contracts import DriftReport, Record
-from tasks.privacy.replacement import PLACEHOLDER
+from tasks.placeholders import PLACEHOLDER
 
 PERMUTATIONS = 999
 MAX_TEXTS = 5000

@@ -12,8 +12,9 @@ from prefect import runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from tasks.contracts import RunOutcome
-from tasks.errors import Refusal
+from tasks.adapters.runs import note_output
+from tasks.contracts import Candidate, DatasetVersion, RunOutcome
+from tasks.errors import Refusal, TuneloopError
 from tasks.outcome.conclude import refused
 from tasks.progress import Progress, listening
 
@@ -27,17 +28,36 @@ def refusable(body: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> Any:
         try:
-            return body(*args, **kwargs)
+            result = body(*args, **kwargs)
         except Refusal as refusal:
             return Completed(name="Refused", message=refusal.what, data=refusal)
+        _note_outputs(result)
+        return result
 
     return run
+
+
+def _note_outputs(result: object) -> None:
+    """Note which outputs belong to this flow run and to the one above it, so that `tuneloop runs` finds them."""
+    runs = [str(run) for run in (runtime.flow_run.root_flow_run_id, runtime.flow_run.id) if run]
+    if isinstance(result, DatasetVersion):
+        note_output(runs, "version", result.uri, result.address)
+    if isinstance(result, Candidate):
+        note_output(runs, "evaluate", result.evaluation.uri, result.trained.dataset)
 
 
 def answer(state: State[R]) -> R:
     """What a subflow returned; a refusal or an error in it is raised here."""
     result: Any = state.result()
     if isinstance(result, Refusal):
+        raise result
+    return result  # type: ignore[no-any-return]
+
+
+def answer_or_failure(state: State[R]) -> R | TuneloopError:
+    """What a subflow returned, or the coded error that ended it; anything else that went wrong is raised here."""
+    result: Any = state.result(raise_on_failure=False)
+    if isinstance(result, BaseException) and not isinstance(result, TuneloopError):
         raise result
     return result  # type: ignore[no-any-return]
 

@@ -38,7 +38,11 @@ def entry(
         adapter_digest=trained.adapter_digest,
         description=_description(evidence),
         params=dict(flatten(config)),
-        metrics={**_scores(report), "train.tokens_per_second": trained.tokens_per_second},
+        metrics={
+            **_scores(report),
+            "train.tokens_per_second": trained.tokens_per_second,
+            **{f"train.{name}": value for name, value in trained.measures.items()},
+        },
         curve=_curve(trained),
         tags=_lineage(trained, dataset, config, compared_with),
         texts={
@@ -46,6 +50,7 @@ def entry(
             "gate.md": gate_table(evidence.decision) + "\n",
             "gate.json": evidence.decision.model_dump_json(indent=1),
             "evaluation.json": report.model_dump_json(indent=1),
+            "recipe.json": json.dumps(trained.recipe, indent=1, ensure_ascii=False),
             "config.yaml": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
             "dataset_manifest.json": manifest,
         },
@@ -70,10 +75,14 @@ def _lineage(
     privacy = config["data"]["privacy"]
     return {
         "adapter_digest": trained.adapter_digest,
+        "training": trained.uri.rsplit("/", 1)[-1],
         "base": trained.base.name,
         "base_digest": trained.base.digest,
         "tokenizer_digest": trained.base.tokenizer_digest,
         "quantization": trained.quantization,
+        "adapter": trained.adapter,
+        "method": trained.method,
+        "started_from": trained.started_from,
         "dataset": dataset.address,
         "dataset_digest": dataset.digest,
         "dataset_uri": dataset.uri,

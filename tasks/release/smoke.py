@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tasks.adapters.candidate_server import Reply
+from tasks.chat_template import uses_tools
 from tasks.contracts import Message, Record, Row
 
 Ask = Callable[[Sequence[Message]], Reply]
@@ -34,11 +35,11 @@ class _Completion(Record, extra="ignore"):
 
 
 def pick_prompts(test_file: Path, rows: int) -> tuple[tuple[Message, ...], ...]:
-    """Prompts of up to `rows` held-out rows, evenly spread over the file."""
+    """Prompts of up to `rows` held-out rows, evenly spread over the file; without tools, which the server refuses."""
     lines = [line for line in test_file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    count = min(rows, len(lines))
-    chosen = [lines[index * len(lines) // count] for index in range(count)]
-    return tuple(Row.model_validate_json(line).prompt for line in chosen)
+    asked = [row for row in map(Row.model_validate_json, lines) if not uses_tools(row.messages, row.tools)]
+    count = min(rows, len(asked))
+    return tuple(asked[index * len(asked) // count].prompt for index in range(count))
 
 
 def problems(prompts: Iterable[Sequence[Message]], ask: Ask, count_tokens: CountTokens, model_id: str) -> list[str]:
@@ -46,13 +47,13 @@ def problems(prompts: Iterable[Sequence[Message]], ask: Ask, count_tokens: Count
 
     A prompt is counted here with the tokens of training: the server must have seen exactly as many.
     """
-    found = []
+    found, number = [], 0
     for number, prompt in enumerate(prompts, start=1):
         reply = ask(prompt)
         complaint = _complaint(reply, count_tokens(prompt), model_id)
         if complaint:
             found.append(f"prompt {number}: {complaint}")
-    return found
+    return found if number else ["every held-out row has tools, which the server does not take: nothing could be asked"]
 
 
 def _complaint(reply: Reply, tokens: int, model_id: str) -> str:

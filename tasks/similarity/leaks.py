@@ -24,14 +24,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.similarity.leak_features import Features, features, look_up
-from tasks.similarity.segments import first_rows, gather, mixed, rank_in_run, row_sums, search, smallest
+from tasks.similarity.leak_sketches import samples, shares, triples
+from tasks.similarity.segments import first_rows, mixed, rank_in_run, row_sums, search
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHORT_WORDS = 15
-_SKETCHED_FROM = 13  # so that a text of 16 words meets one with up to a sixth fewer
-_TRIPLES, _SAMPLE = 16, 192
 _POSTINGS, _CANDIDATES = 32, 4
 _EVEN_CHANCE_ROWS = 2  # one pair of alike held-out rows is no proof that the domain is full of them
 _BASE = 0x9E3779B97F4A7C15
@@ -110,8 +109,8 @@ def _part(found: Features, bits: NDArray[Any], first: int, threshold: float) -> 
     import numpy as np
 
     entries = _entries(found, bits) if threshold < 1 else _entries(_without_words(), bits)
-    triple_row, triple_key = _triples(found)
-    bounds, sample = _samples(found)
+    triple_row, triple_key = triples(found)
+    bounds, sample = samples(found)
     rows = np.arange(first, first + len(found.same), dtype=np.int32)
     return (
         found.same, found.sentences, rows, entries.key, (entries.row + first).astype(np.int32),
@@ -210,7 +209,7 @@ def _long(asked: Features, index: LeakIndex) -> Iterator[Leak]:
     longest = np.maximum(lengths, index.lengths[held])
     fits = (longest > SHORT_WORDS) & (np.minimum(lengths, index.lengths[held]) >= index.limits[0] * longest - _ROUNDING)
     row, held = row[fits], held[fits]
-    share = _shares(_samples(asked), row, (index.sample_bounds, index.sample), held)
+    share = shares(samples(asked), row, (index.sample_bounds, index.sample), held)
     near = share >= index.limits[0] - _ROUNDING
     yield from (Leak(int(r), int(h), float(s)) for r, h, s in zip(row[near], held[near], share[near], strict=True))
 
@@ -219,7 +218,7 @@ def _candidates(asked: Features, index: LeakIndex) -> tuple[NDArray[Any], NDArra
     """Pairs that share triples: for each text the few held-out ones that share most."""
     import numpy as np
 
-    row, key = _triples(asked)
+    row, key = triples(asked)
     first = np.searchsorted(index.triple_key, key, "left")
     count = np.searchsorted(index.triple_key, key, "right") - first
     at = np.repeat(first - np.concatenate([[0], np.cumsum(count)[:-1]]), count) + np.arange(count.sum())
@@ -229,62 +228,6 @@ def _candidates(asked: Features, index: LeakIndex) -> tuple[NDArray[Any], NDArra
     order = np.lexsort((held, -shared, row))
     kept = order[rank_in_run(row[order]) < _CANDIDATES]
     return row[kept], held[kept]
-
-
-def _triples(found: Features) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(text, hash) of the smallest hashes of word triples of each longer text."""
-    import numpy as np
-
-    words, row = found.words, np.repeat(np.arange(len(found.same)), found.lengths)
-    if len(words) < 3:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
-    row = np.where(row[:-2] == row[2:], row[:-2], -1)
-    inside = (row >= 0) & (found.lengths[row] >= _SKETCHED_FROM)
-    key = mixed(mixed(mixed(words[:-2]) + words[1:-1]) + words[2:])
-    return smallest(row[inside], key[inside], _TRIPLES)
-
-
-def _samples(found: Features) -> tuple[NDArray[Any], NDArray[Any]]:
-    """For each longer text its words as a set (the second of two equal words counts as another one), or a sample."""
-    import numpy as np
-
-    row = np.repeat(np.arange(len(found.same)), found.lengths)
-    longer = found.lengths[row] >= _SKETCHED_FROM
-    row, words = row[longer], found.words[longer]
-    order = np.lexsort((words, row))
-    row, words = row[order], words[order]
-    run = np.cumsum(np.concatenate([[0], (row[1:] != row[:-1]) | (words[1:] != words[:-1])])) if len(row) else row
-    token = mixed(words + rank_in_run(run).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
-    row, token = smallest(row, token, _SAMPLE)
-    return np.searchsorted(row, np.arange(len(found.same) + 1)), token.astype(np.uint32)
-
-
-def _shares(
-    left: tuple[NDArray[Any], NDArray[Any]], row: NDArray[Any], right: tuple[NDArray[Any], NDArray[Any]],
-    held: NDArray[Any],
-) -> NDArray[Any]:  # fmt: skip
-    """Share of the words of the longer text that both hold, for each pair; on the part that both samples cover."""
-    import numpy as np
-
-    one_pair, one = gather(*left, row)
-    two_pair, two = gather(*right, held)
-    limit = np.minimum(_covered(*left, row), _covered(*right, held))
-    keep_one, keep_two = one <= limit[one_pair], two <= limit[two_pair]
-    one_pair, one, two_pair, two = one_pair[keep_one], one[keep_one], two_pair[keep_two], two[keep_two]
-    both = np.intersect1d(one_pair << 32 | one, two_pair << 32 | two, assume_unique=True) >> 32
-    pairs = len(row)
-    size = np.maximum(np.bincount(one_pair, minlength=pairs), np.bincount(two_pair, minlength=pairs))
-    return np.bincount(both, minlength=pairs) / np.maximum(size, 1)
-
-
-def _covered(bounds: NDArray[Any], values: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
-    """Up to which hash a text's sample holds all of its words."""
-    import numpy as np
-
-    count = bounds[rows + 1] - bounds[rows]
-    if not len(values):
-        return np.full(len(rows), 2**32)
-    return np.where(count < _SAMPLE, 2**32, values[np.maximum(bounds[rows + 1] - 1, 0)].astype(np.int64))
 
 
 def _postings(key: NDArray[Any], row: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

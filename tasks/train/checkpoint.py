@@ -1,138 +1,141 @@
-"""Checkpoints of a running training: everything that is needed to go on as if nothing had happened.
+"""One checkpoint: a folder with everything that is needed to go on as if nothing had happened.
 
-A checkpoint is a folder with the adapter, the optimiser's moments and the random state (safetensors) and the position
-(JSON). It is written under a temporary name, synced, renamed, and only then marked complete with the digests of its
-files. Nothing here is ever unpickled.
+Its tensors (adapter, optimiser, random state, best adapter so far) are safetensors, its position and the decisions are
+JSON; nothing here is ever unpickled. It is written under a temporary name, synced, renamed, and only then marked
+complete with the digests of its files.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
-import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import Field, ValidationError
+from typing import TYPE_CHECKING
 
 from tasks.adapters.store import write_atomically
-from tasks.contracts import Digest, LossPoint, Record
-from tasks.digest import digest_file
+from tasks.contracts import Digest
+from tasks.digest import canonical_json, digest_file
+from tasks.errors import EnvironmentUnusable
+from tasks.train.position import Position
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
-MARKER = "_COMPLETE.json"
-_TENSORS, _STATE = "tensors.safetensors", "state.json"
-_KEPT = 2
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-log = logging.getLogger("tuneloop.train")
-
-
-class Position(Record):
-    """Where a training stands."""
-
-    key: Digest = Field(description="Identity of the training the checkpoint belongs to.")
-    step: int = Field(ge=0, description="Optimiser steps done.")
-    tokens: int = Field(ge=0, description="Tokens seen, padding excluded.")
-    seconds: float = Field(ge=0, description="Wall seconds of training so far.")
-    curve: tuple[LossPoint, ...]
+MARKER, STATE, DECISIONS = "_COMPLETE.json", "state.json", "decisions.json"
+SUFFIX = ".safetensors"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+Groups = Mapping[str, Mapping[str, "Tensor"]]
 
 
-def save(folder: Path, position: Position, parameters: Mapping[str, torch.nn.Parameter], optimizer: Any) -> Path:
-    """Write a checkpoint below `folder`; older ones but the last go once it is complete."""
-    from safetensors.torch import save_file
+def name_of(step: int) -> str:
+    """Name of the checkpoint of a step; names sort as the steps do."""
+    return f"step-{step:08d}"
 
-    final = folder / f"step-{position.step:08d}"
+
+def write(folder: Path, position: Position, groups: Groups, decisions: str) -> Path:
+    """Write the checkpoint of a position below `folder`.
+
+    Raises:
+        EnvironmentUnusable: the disk is full; checkpoints that are there already stay as they are.
+    """
+    final = folder / name_of(position.step)
     temporary = folder / f".{final.name}.{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file(_tensors(parameters, optimizer), str(temporary / _TENSORS))
-    (temporary / _STATE).write_text(position.model_dump_json(), encoding="utf-8")
-    digests = {name: digest_file(temporary / name) for name in (_TENSORS, _STATE)}
-    for name in digests:
-        _sync(temporary / name)
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.replace(final)
-    write_atomically(final / MARKER, json.dumps(digests))
-    for old in _newest_first(folder)[_KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+    try:
+        with full_disk_named(folder):
+            _fill(temporary, position, groups, decisions)
+            digests = {path.name: digest_file(path) for path in sorted(temporary.iterdir())}
+            discard(final)
+            temporary.replace(final)
+            write_atomically(final / MARKER, canonical_json(digests))
+            _sync(final)
+            _sync(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     return final
 
 
-def _tensors(parameters: Mapping[str, torch.nn.Parameter], optimizer: Any) -> dict[str, torch.Tensor]:
-    import torch
+def _fill(folder: Path, position: Position, groups: Groups, decisions: str) -> None:
+    from safetensors.torch import save_file
 
-    tensors = {"random/cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        tensors["random/cuda"] = torch.cuda.get_rng_state()
-    for name, parameter in parameters.items():
-        tensors[f"adapter/{name}"] = parameter.detach().contiguous()
-        state = optimizer.state.get(parameter, {})
-        for moment in _MOMENTS:
-            if moment in state:
-                tensors[f"{moment}/{name}"] = state[moment].contiguous()
-    return tensors
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for group, tensors in groups.items():
+        if tensors:
+            save_file({name: _own(t) for name, t in tensors.items()}, str(folder / f"{group}{SUFFIX}"))
+    (folder / STATE).write_text(position.model_dump_json(), encoding="utf-8")
+    (folder / DECISIONS).write_text(decisions, encoding="utf-8")
+    for path in sorted(folder.iterdir()):
+        _sync(path)
+    _sync(folder)
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor with memory of its own: the format has no views."""
+    tensor = tensor.detach().contiguous()
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
-def last_good(folder: Path, key: Digest) -> tuple[Path, Position] | None:
-    """The newest complete, undamaged checkpoint of this training; damaged ones are named in the log and passed over."""
-    for candidate in _newest_first(folder):
-        reason, position = _examine(candidate, key)
-        if position is not None:
-            return candidate, position
-        log.warning("checkpoint %s was not used: %s", candidate.name, reason)
-    return None
-
-
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"), reverse=True)
-
-
-def _examine(folder: Path, key: Digest) -> tuple[str, Position | None]:
+    """Have the disk hold what was written: of a file its bytes, of a folder its names."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        digests = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        damaged = [name for name in (_TENSORS, _STATE) if digest_file(folder / name) != digests[name]]
-        position = Position.model_validate_json((folder / _STATE).read_text(encoding="utf-8"))
-    except (OSError, KeyError, ValueError, ValidationError) as error:
-        return f"it is incomplete ({type(error).__name__})", None
-    if damaged:
-        return f"damaged: {', '.join(damaged)}", None
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def discard(folder: Path) -> None:
+    """Remove a checkpoint in one step: its name goes first, so that no half of it can be taken for a whole."""
+    gone = folder.with_name(f".gone-{folder.name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        folder.replace(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def examine(folder: Path, key: Digest) -> tuple[str, Position | None]:
+    """The position of a checkpoint of this training, or why it cannot be used."""
+    try:
+        text = (folder / MARKER).read_text(encoding="utf-8")
+        digests = json.loads(text)
+        damaged = [name for name, digest in digests.items() if digest_file(folder / name) != digest]
+        position = Position.model_validate_json((folder / STATE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        return f"it is incomplete: {Path(error.filename).name} is missing", None
+    except (OSError, ValueError, AttributeError) as error:
+        return f"damaged: it cannot be read ({type(error).__name__})", None
+    if damaged or text != canonical_json(digests):
+        return f"damaged: {', '.join(damaged) or MARKER}", None
     if position.key != key:
         return "it belongs to another training (data, base model or configuration differ)", None
     return "", position
 
 
-def restore(checkpoint: Path, parameters: Mapping[str, torch.nn.Parameter], optimizer: Any, step: int) -> torch.Tensor:
-    """Put adapter and optimiser back; every parameter keeps its own type. Returns the random state for the next step.
-
-    Loaded any other way, adapters come back in another type than they were trained in and drift from there.
-    """
-    import torch
+def read(folder: Path, group: str) -> dict[str, Tensor]:
+    """Tensors of one group; none where the checkpoint has no such group."""
     from safetensors.torch import load_file
 
-    tensors = load_file(str(checkpoint / _TENSORS))
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"adapter/{name}"])
-            if f"{_MOMENTS[0]}/{name}" in tensors:
-                moments = {moment: tensors[f"{moment}/{name}"].to(parameter.device) for moment in _MOMENTS}
-                optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
-    if "random/cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random/cuda"])
-    state: torch.Tensor = tensors["random/cpu"]
-    return state
+    path = folder / f"{group}{SUFFIX}"
+    return load_file(str(path)) if path.is_file() else {}
 
 
-def remove_all(folder: Path) -> None:
-    """Remove all checkpoints, at the end of a training."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
+@contextlib.contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Turn a full disk into the coded error, whichever library met it."""
+    try:
+        yield
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in _FULL
+        if not full and not any(f"os error {number}" in str(error) for number in _FULL):
+            raise
+        raise EnvironmentUnusable(
+            "the disk is full",
+            where=str(folder),
+            why=f"a checkpoint could not be written; {shutil.disk_usage(folder).free / 1e6:.0f} MB are free",
+            remedy="free some space or set TUNELOOP_HOME to another disk; the same command goes on from the checkpoint "
+            "before",
+        ) from error

@@ -51,13 +51,21 @@ def training_markdown(trained: TrainedModel) -> str:
         "steps": str(trained.steps),
         "final loss": f"{trained.final_loss:.3f}",
         "time": f"{trained.seconds:.0f} s, {trained.tokens_per_second:.0f} tokens/s",
-        "interruptions": str(trained.interruptions),
+        "interruptions": interruptions_in_words(trained),
         "adapter": f"`{trained.adapter_digest[:16]}`",
     } | trained.decisions
     lines = ["| | |", "|---|---|", *(f"| {name.replace('_', ' ')} | {text} |" for name, text in facts.items())]
     lines += ["", "| step | loss | learning rate | tokens |", "|---:|---:|---:|---:|"]
     lines += [f"| {p.step} | {p.loss:.3f} | {p.learning_rate:.2e} | {p.tokens} |" for p in thinned(trained.curve)]
     return "\n".join(lines)
+
+
+def interruptions_in_words(trained: TrainedModel) -> str:
+    """`interrupted 2×, resumed` with what was said of each; `none`."""
+    if not trained.interruptions and not trained.history:
+        return "none"
+    count = f"interrupted {trained.interruptions}×, resumed" if trained.interruptions else "none"
+    return "<br>".join((count, *trained.history))
 
 
 def thinned(curve: Sequence[LossPoint], rows: int = _ROWS) -> list[LossPoint]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.contracts import Row
-from tasks.errors import TrainingFailed
+from tasks.errors import TrainingFailed, UsageError
 from tasks.tokens import Encoded, encode_example
 from tasks.train.plan import sampled_rows
 from tasks.train.recipe import Recipe
@@ -24,7 +24,7 @@ def encode_rows(tokenizer: Any, rows: Sequence[Row], config: Recipe, max_tokens:
     """Examples of the rows, in order.
 
     Raises:
-        TrainingFailed: a row without a learned token, or one longer than the model can read.
+        TrainingFailed: a row without a learned token, or one longer than the model or `sequence_tokens` allows.
     """
     return [_encode_row(tokenizer, row, config, max_tokens) for row in rows]
 
@@ -41,20 +41,26 @@ def chosen_rows(rows: Sequence[Row], config: Recipe) -> list[Row]:
 
 
 def _encode_row(tokenizer: Any, row: Row, config: Recipe, max_tokens: int) -> Encoded:
-    if not row.answer:
+    if not row.answer and not (row.messages and row.messages[-1].tool_calls):
         raise TrainingFailed(
             "a training row has nothing to learn",
             where=f"row {row.row_id}",
             why="it has no answer",
             remedy="prepare the dataset again: such rows are quarantined when it is made",
         )
-    example = encode_example(tokenizer, row.messages, config.loss_on)
-    if len(example.input_ids) > max_tokens:
+    try:
+        example = encode_example(tokenizer, row.messages, config.loss_on, row.tools)
+    except UsageError as error:
+        raise TrainingFailed(error.what, where=f"row {row.row_id}", why=error.why, remedy=error.remedy) from error
+    limit = min(max_tokens, config.sequence_tokens or max_tokens)
+    if len(example.input_ids) > limit:
+        own = limit < max_tokens
         raise TrainingFailed(
-            "a training row is longer than the model can read",
+            f"a training row is longer than {'train.sequence_tokens' if own else 'the model can read'}",
             where=f"row {row.row_id}",
-            why=f"{len(example.input_ids)} tokens, the model reads {max_tokens}",
-            remedy="lower checks.max_tokens, so that long rows are quarantined",
+            why=f"{len(example.input_ids)} tokens, {limit} are possible",
+            remedy="lower checks.max_tokens, so that long rows are quarantined"
+            + (", or raise train.sequence_tokens" if own else ""),
         )
     return example
 

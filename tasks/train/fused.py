@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from tasks.train.kernels import Kernels
 
 _Gradients = tuple[Tensor | None, ...]
 
@@ -66,61 +67,63 @@ def _pieces(whole: Tensor, ups: Sequence[Tensor]) -> list[Tensor]:
 
 
 class RmsNorm(torch.autograd.Function):
-    """`weight * (x / rms(x))`, the mean of squares in fp32; weight is frozen."""
+    """`weight * (x / rms(x))`. Args of apply: x, weight, epsilon, kernels."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        inverse = norm.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
-        normal = (x * inverse).to(x.dtype)
-        ctx.save_for_backward(normal, inverse, weight)
-        out: Tensor = normal * weight
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float, kernels: Kernels) -> Tensor:
+        out, inverse = kernels.norm(x, weight.to(x.dtype), epsilon)
+        ctx.save_for_backward(x, weight, inverse)
+        ctx.kernels = kernels
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> _Gradients:  # type: ignore[override]
-        normal, inverse, weight = ctx.saved_tensors
-        grad = grad * weight
-        shared = (grad * normal).sum(-1, keepdim=True, dtype=torch.float32).div_(grad.shape[-1])
-        return torch.addcmul(grad, normal, shared.to(grad.dtype), value=-1).mul(inverse).to(grad.dtype), None, None
+        x, weight, inverse = ctx.saved_tensors
+        to_weight = None
+        if ctx.needs_input_grad[1]:
+            to_weight = (grad * (x * inverse).to(x.dtype)).flatten(0, -2).sum(0, dtype=torch.float32).to(weight.dtype)
+        return ctx.kernels.norm_back(grad, x, weight.to(x.dtype), inverse), to_weight, None, None
 
 
 class Rotary(torch.autograd.Function):
-    """Rotary embedding of x (rows, positions, heads, width); cos and sin are (positions, width / 2)."""
+    """Rotary embedding of the first `turned` heads of x (rows, positions, heads, width); the others stay as they are.
+
+    Args of apply: x, cos and sin (positions, width / 2), turned.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, turned: int) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _rotate(x, cos, sin, 1)
+        ctx.turned = turned
+        return _rotate(x, cos, sin, turned)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> _Gradients:  # type: ignore[override]
-        return _rotate(grad, ctx.saved_tensors[0], ctx.saved_tensors[1], -1), None, None
+        cos, sin = ctx.saved_tensors
+        return _rotate(grad, cos, -sin, ctx.turned), None, None, None
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
-    first, second = x.chunk(2, dim=-1)
-    cos, sin = cos[:, None], direction * sin[:, None]
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor, turned: int) -> Tensor:
+    out = x.clone()
+    (first, second), (to_first, to_second) = (t[:, :, :turned].chunk(2, dim=-1) for t in (x, out))
+    cos, sin = cos[:, None], sin[:, None]
+    torch.mul(first, cos, out=to_first).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=to_second).addcmul_(first, sin)
+    return out
 
 
 class SwiGlu(torch.autograd.Function):
-    """`silu(gate) * up` of one tensor that holds gate and up side by side."""
+    """`silu(gate) * up` of one tensor that holds gate and up side by side. Args of apply: the tensor, kernels."""
 
     @staticmethod
-    def forward(ctx: Any, both: Tensor) -> Tensor:
+    def forward(ctx: Any, both: Tensor, kernels: Kernels) -> Tensor:
         ctx.save_for_backward(both)
-        gate, up = both.chunk(2, dim=-1)
-        return functional.silu(gate).mul_(up)
+        ctx.kernels = kernels
+        return kernels.swiglu(both)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> _Gradients:  # type: ignore[override]
-        gate, up = ctx.saved_tensors[0].chunk(2, dim=-1)
-        out = torch.empty_like(ctx.saved_tensors[0])
-        to_gate, to_up = out.chunk(2, dim=-1)
-        torch.mul(functional.silu(gate), grad, out=to_up)
-        to_gate.copy_(torch.ops.aten.silu_backward(grad * up, gate))
-        return (out,)
+        return ctx.kernels.swiglu_back(grad, ctx.saved_tensors[0]), None
 
 
 class ShortAttention(torch.autograd.Function):
@@ -168,29 +171,54 @@ def _by_position(x: Tensor, shape: Sequence[int], kv: int) -> Tensor:
     return x.view(rows, kv, heads // kv, length, width).permute(0, 3, 1, 2, 4).reshape(shape)
 
 
-class AnswerLoss(torch.autograd.Function):
-    """Summed cross-entropy of a frozen head, computed in slices: the logits of all tokens never exist at once.
+class Chosen(torch.autograd.Function):
+    """Some rows of x (rows, ...), each at most once: then the gradient is copied back, with no sums to order.
 
-    Args of apply: hidden (tokens, width), head (vocabulary, width), targets (tokens). The gradient is made on the way
-    forward, while a slice's logits are still in the cache.
+    Args of apply: x, numbers of the rows.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.shape = x.shape
+        return x.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> _Gradients:  # type: ignore[override]
+        (rows,) = ctx.saved_tensors
+        return grad.new_zeros(ctx.shape).index_copy_(0, rows, grad), None
+
+
+class AnswerLoss(torch.autograd.Function):
+    """Summed cross-entropy of a head, computed in slices: the logits of all tokens never exist at once.
+
+    Args of apply: hidden (tokens, width), head (vocabulary, width), targets (tokens). The gradients are made on the way
+    forward, while a slice's logits are still in the cache; that of the head only if it is learned.
     """
 
     SLICE_TOKENS = 256
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
-        gradients, total = [], hidden.new_zeros((), dtype=torch.float32)
-        slices = torch.split(hidden, AnswerLoss.SLICE_TOKENS), torch.split(targets[:, None], AnswerLoss.SLICE_TOKENS)
-        for part, wanted in zip(*slices, strict=True):
-            log_shares = torch.log_softmax(part @ head.t(), dim=-1, dtype=torch.float32)
+        to_hidden, total = torch.empty_like(hidden), hidden.new_zeros((), dtype=torch.float32)
+        to_head = torch.zeros_like(head) if ctx.needs_input_grad[1] else None
+        weight = head.to(hidden.dtype)
+        for part, wanted, to_part in zip(
+            *(x.split(AnswerLoss.SLICE_TOKENS) for x in (hidden, targets[:, None], to_hidden)), strict=True
+        ):
+            log_shares = torch.log_softmax(part @ weight.t(), dim=-1, dtype=torch.float32)
             total -= log_shares.gather(1, wanted).sum()
             shares = log_shares.exp_()
             shares.scatter_add_(1, wanted, shares.new_full(wanted.shape, -1.0))
-            gradients.append(shares.to(head.dtype) @ head)
-        ctx.save_for_backward(torch.cat(gradients))
+            low = shares.to(weight.dtype)
+            torch.mm(low, weight, out=to_part)
+            if to_head is not None:
+                to_head += low.t() @ part
+        ctx.save_for_backward(to_hidden, to_head)
         return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> _Gradients:  # type: ignore[override]
-        (gradient,) = ctx.saved_tensors
-        return gradient * grad.to(gradient.dtype), None, None
+        to_hidden, to_head = ctx.saved_tensors
+        scaled_head = None if to_head is None else to_head * grad.to(to_head.dtype)
+        return to_hidden * grad.to(to_hidden.dtype), scaled_head, None

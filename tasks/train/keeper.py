@@ -1,19 +1,19 @@
-"""What happens between two steps: each is reported, checkpoints are kept, and a training stops when asked to."""
+"""What happens between two steps: each is reported, validation looked at, checkpoints kept, and a stop obeyed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from transformers import TrainerCallback
 
-from tasks.train.checkpoint import save
-from tasks.train.plan import learning_rate_share
+from tasks.train.preflight import refuse_first_losses
+from tasks.train.random_state import put_back
+from tasks.train.resume import save
 from tasks.train.run import Run
 
 
 class Keeper(TrainerCallback):  # type: ignore[misc]
-    """Reports each step, keeps checkpoints, and stops when asked to."""
+    """Reports each step, looks at validation, keeps checkpoints, and stops when asked to."""
 
     def __init__(self, run: Run, parameters: dict[str, Any], optimizer: Any) -> None:
         self.run, self.parameters, self.optimizer = run, parameters, optimizer
@@ -21,19 +21,31 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """The first step after a resumption goes on with the random state of the checkpoint."""
         if self.run.random_state is not None:
-            torch.set_rng_state(self.run.random_state)
+            put_back(self.run.random_state)
             self.run.random_state = None
 
-    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, _args: Any, _state: Any, control: Any, *, model: Any, **_: Any) -> None:
         run = self.run
-        run.say(run.advance(_rate(run, run.step)))
-        if run.stop_asked():
+        event = run.advance()
+        if run.objective.unit == "tokens":
+            refuse_first_losses([point.loss for point in run.curve], model.config.get_text_config().vocab_size)
+        stop = any(run.share.gathered(run.stop_asked()))
+        if not stop:
+            event |= look(run, model, self.parameters)
+        run.say(event)
+        if stop or run.finished:
             control.should_training_stop = True
-        if not run.finished and (run.stop_asked() or run.step % run.job.config.checkpoint_steps == 0):
-            save(run.checkpoints, run.position(), self.parameters, self.optimizer)
-            run.say({"event": "checkpoint", "step": run.step})
+        if not run.finished and (stop or run.step % run.job.config.checkpoint_steps == 0):
+            save(run, self.parameters, self.optimizer)
 
 
-def _rate(run: Run, step: int) -> float:
-    config = run.job.config
-    return config.learning_rate * learning_rate_share(step, len(run.steps), config.warmup_share)
+def look(run: Run, model: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Look at validation where that is due at this step; what the progress event says of it.
+
+    A look that a stop has cut off is made up for before the next step: it draws nothing, so it may come at any time.
+    """
+    if not run.validation.due(run.step, run.finished):
+        return {}
+    loss = run.validation.look(run.objective, model, run.share, run.step, parameters)
+    run.looked(loss)
+    return {"validation_loss": loss}

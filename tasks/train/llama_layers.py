@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks.train.fused import LoraProducts, RmsNorm, Rotary, ShortAttention, SwiGlu, apply
+from tasks.train.kernels import EAGER, Kernels
+from tasks.train.packing import Segments, by_row, by_token
 
 _BLOCKS = frozenset({"LlamaDecoderLayer"})
 _SILU = frozenset({"SiLU", "SiLUActivation"})
@@ -17,7 +19,7 @@ _LAYERS_OF_A_BLOCK = 7  # q, k, v, o, gate, up, down
 _SHORT_SCORES = 4_000_000  # elements; 8 MB in bf16
 
 
-def fuse(model: Any) -> dict[str, int]:
+def fuse(model: Any, kernels: Kernels = EAGER) -> dict[str, int]:
     """Replace the forward of adapted layers, attention, MLP and norms; how many of each were replaced.
 
     Layers of another architecture keep their own forward, except that every adapted linear layer gets the fused one.
@@ -25,9 +27,10 @@ def fuse(model: Any) -> dict[str, int]:
     counts = {"blocks": 0, "norms": 0, "linears": 0}
     for module in model.modules():
         if type(module).__name__ in _BLOCKS and _is_fusible(module):
-            _fuse_block(module)
+            _fuse_block(module, kernels)
             counts["blocks"] += 1
         elif type(module).__name__ == "LlamaRMSNorm":
+            module.kernels = kernels
             module.forward = types.MethodType(_norm_forward, module)
             counts["norms"] += 1
         elif _is_plain_lora(module):
@@ -36,31 +39,46 @@ def fuse(model: Any) -> dict[str, int]:
     return counts
 
 
+def is_fused(model: Any) -> bool:
+    """Whether every block of the model has the fused attention, which keeps the rows of a pack apart by itself."""
+    blocks = model.get_decoder().layers
+    return all(getattr(block.self_attn.forward, "__func__", None) is _attention_forward for block in blocks)
+
+
 def _is_plain_lora(module: Any) -> bool:
-    """A low-rank layer over dense weights, without dropout (which the fused products leave out)."""
+    """A low-rank layer over dense weights, without dropout or magnitudes (which the fused products leave out)."""
     return (
         hasattr(module, "lora_A")
         and type(module.base_layer) is torch.nn.Linear
         and isinstance(module.lora_dropout["default"], torch.nn.Identity)
+        and not module.lora_variant
     )
 
 
 def _is_fusible(block: Any) -> bool:
-    """All its layers are adapted, dense and without bias, and its activation is the one that SwiGLU has."""
-    layers = [m for m in block.modules() if hasattr(m, "base_layer")]
+    """Its layers are dense and without bias, all adapted or none, and its activation is the one that SwiGLU has."""
+    adapted = [m for m in block.modules() if hasattr(m, "base_layer")]
+    whole = [m for m in block.modules() if type(m) is torch.nn.Linear]
     return (
-        len(layers) == _LAYERS_OF_A_BLOCK
-        and all(_is_plain_lora(m) and m.base_layer.bias is None for m in layers)
+        len(whole) == _LAYERS_OF_A_BLOCK + 2 * len(adapted)
+        and len(adapted) in (0, _LAYERS_OF_A_BLOCK)
+        and all(_is_plain_lora(m) for m in adapted)
+        and all(m.bias is None for m in whole)
         and type(block.mlp.act_fn).__name__ in _SILU
     )
 
 
 def _norm_forward(self: Any, x: Tensor) -> Tensor:
-    return apply(RmsNorm, x, self.weight, self.variance_epsilon)
+    return apply(RmsNorm, x, self.weight, self.variance_epsilon, self.kernels)
 
 
-def _products(x: Tensor, weight: Tensor, layers: tuple[Any, ...]) -> Tensor:
+def _products(x: Tensor, weight: Tensor | None, layers: tuple[Any, ...]) -> Tensor:
+    """What the layers compute, side by side. `weight` holds their frozen weights below each other, if adapted."""
+    if weight is None:
+        return functional.linear(x, torch.cat([layer.weight.to(x.dtype) for layer in layers]))
     flat = x.reshape(-1, x.shape[-1])
+    if layers[0].disable_adapters:
+        return functional.linear(x, weight)
     downs = [layer.lora_A["default"].weight for layer in layers]
     ups = [layer.lora_B["default"].weight for layer in layers]
     out = apply(LoraProducts, flat, weight, layers[0].scaling["default"], *downs, *ups)
@@ -72,16 +90,22 @@ def _linear_forward(self: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
     return out if self.base_layer.bias is None else out + self.base_layer.bias
 
 
-def _fuse_block(block: Any) -> None:
+def _fuse_block(block: Any, kernels: Kernels) -> None:
     attention, mlp = block.self_attn, block.mlp
     attention.joined = _joined((attention.q_proj, attention.k_proj, attention.v_proj))
     mlp.joined = _joined((mlp.gate_proj, mlp.up_proj))
+    mlp.kernels = kernels
     attention.forward = types.MethodType(_attention_forward, attention)
     mlp.forward = types.MethodType(_mlp_forward, mlp)
 
 
-def _joined(layers: tuple[Any, ...]) -> Tensor:
-    """One matrix of the layers' frozen weights; the layers become views of it, so that nothing is kept twice."""
+def _joined(layers: tuple[Any, ...]) -> Tensor | None:
+    """One matrix of the layers' frozen weights; the layers become views of it, so that nothing is kept twice.
+
+    None where the layers are not adapted: their weights are learned, each on its own.
+    """
+    if not hasattr(layers[0], "base_layer"):
+        return None
     weight = torch.cat([layer.base_layer.weight.data for layer in layers])
     start = 0
     for layer in layers:
@@ -92,29 +116,45 @@ def _joined(layers: tuple[Any, ...]) -> Tensor:
 
 
 def _mlp_forward(self: Any, x: Tensor) -> Tensor:
-    out: Tensor = self.down_proj(apply(SwiGlu, _products(x, self.joined, (self.gate_proj, self.up_proj))))
+    both = _products(x, self.joined, (self.gate_proj, self.up_proj))
+    out: Tensor = self.down_proj(apply(SwiGlu, both, self.kernels))
     return out
 
 
 def _attention_forward(
-    self: Any, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any
+    self: Any,
+    hidden_states: Tensor,
+    position_embeddings: tuple[Tensor, Tensor],
+    segments: Segments | None = None,
+    **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention of right-padded rows: what is padded comes after everything real, so no mask is needed."""
-    rows, length = hidden_states.shape[:2]
+    """Causal attention, of each row of a pack by itself (`segments`), or of right-padded rows.
+
+    What is padded on the right comes after everything real, so no mask is needed in either case.
+    """
     joined = _products(hidden_states, self.joined, (self.q_proj, self.k_proj, self.v_proj))
-    heads = joined.view(rows, length, -1, self.head_dim)
-    groups, half = self.num_key_value_groups, self.head_dim // 2
-    kv = heads.shape[2] // (groups + 2)
+    heads = joined.view(*hidden_states.shape[:2], -1, self.head_dim)
+    kv, half = heads.shape[2] // (self.num_key_value_groups + 2), self.head_dim // 2
     cos, sin = position_embeddings
-    turned = apply(Rotary, heads[:, :, : (groups + 1) * kv], cos[0, :, :half], sin[0, :, :half])
-    query, key = torch.split(turned, [groups * kv, kv], dim=2)
-    return self.o_proj(_attend(query, key, heads[:, :, (groups + 1) * kv :], self.scaling)), None
+    turned = apply(Rotary, heads, cos[0, :, :half], sin[0, :, :half], heads.shape[2] - kv)
+    if segments is None:
+        return self.o_proj(_attend(turned, kv, self.scaling)), None
+    parts = turned[0].split([group.tokens for group in segments.groups])
+    done = [
+        by_token(_attend(by_row(part, group), kv, self.scaling), group)
+        for part, group in zip(parts, segments.groups, strict=True)
+    ]
+    return self.o_proj(torch.cat(done)[None] if len(done) > 1 else done[0][None]), None
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """The short form where a layer's scores fit a processor's cache, torch's own kernel otherwise."""
-    rows, length, heads, _ = query.shape
-    if query.device.type == "cpu" and rows * heads * length * length <= _SHORT_SCORES:
+def _attend(heads: Tensor, kv: int, scale: float) -> Tensor:
+    """(rows, positions, query, key and value heads, width) → (rows, positions, query heads * width).
+
+    The short form where a layer's scores fit a processor's cache, torch's own kernel otherwise.
+    """
+    rows, length, count, _ = heads.shape
+    query, key, value = heads.split([count - 2 * kv, kv, kv], dim=2)
+    if query.device.type == "cpu" and rows * query.shape[2] * length * length <= _SHORT_SCORES:
         return apply(ShortAttention, query, key, value, scale)
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))
     grouped = q.shape[1] != k.shape[1]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tasks.contracts import Row
+from tasks.train.plan import Decisions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,5 +45,16 @@ class Objective(ABC, Generic[E]):
     def loss(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
         """Sum of the losses of the batch's units; a scalar with gradients."""
 
-    def prepare(self, model: Any, examples: Sequence[E]) -> None:
-        """Called once with the model as it is before the first step (reference log-probabilities, for example)."""
+    def decided(self, decisions: Decisions) -> None:
+        """Called once, before the first batch, with how this run uses the machine."""
+
+    def prepare(self, model: Any, examples: Sequence[E], folder: Path) -> None:
+        """Called before the first step of every start with the model as it is before training, and all examples.
+
+        What is worked out here (reference log-probabilities, for example) is kept in `folder`, beside the checkpoints,
+        so that a resumed training goes on with the same numbers.
+        """
+
+    def measures(self, model: Any, examples: Sequence[E]) -> dict[str, float]:
+        """What else the method measures on examples that are not learned, by name; takes part in no decision."""
+        return {}

@@ -10,17 +10,24 @@ from pathlib import Path
 from pydantic import Field
 
 from tasks.contracts import BaseModelRef, Digest, Record
+from tasks.errors import UsageError
+from tasks.train.amendments import Amendment
 from tasks.train.recipe import Recipe
+from tasks.train.shape import Shape
 
 _LENGTH_POOL_BATCHES = 8  # rows of this many batches are sorted by length together: little padding, still shuffled
 _BF16_BYTES = 2
 _NF4_BYTES = 0.57  # 4 bits and the block scales
+_ACTIVATION_SHARE = 0.7  # of what is left beside the weights; the rest is for gradients, optimiser and the head
+_FULL_BYTES_SHARE = 8.0  # full training, as a multiple of bf16 weights: weights, gradient and two moments in fp32
 _HEADROOM = 3.0  # activations, optimiser and working copies, as a multiple of the weights
-# For SmolLM2-135M on 2 cores: the cost of the first compiled step and the step rate were measured, the gain of
-# compiling over the fused layers is an estimate. `compile: on` or `off` decides without them.
-COMPILE_SECONDS = 110.0
-COMPILE_SPEEDUP = 1.15  # over the fused layers, which compilation replaces
+# Measured with SmolLM2-135M on 2 cores (bench/train.py): what compiling costs before the first step with an empty cache,
+# and how much faster steps are then. `compile: on` or `off` decides without them.
+_COMPILE_SECONDS = {"kernels": 25.0, "blocks": 110.0}
+_COMPILE_SPEEDUP = {"kernels": 1.12, "blocks": 1.5}
 _TOKEN_SECONDS_PER_WEIGHT = 1.5e-11  # of the same measurement: about 500 tokens a second for 135 million weights
+
+FLASH_PACKAGE = "flash_attn"
 
 MicroBatches = tuple[tuple[int, ...], ...]
 
@@ -32,8 +39,12 @@ class Job(Record):
     rows: Path = Field(description="JSONL file with the training rows.")
     dataset_digest: Digest
     config: Recipe
+    amendments: tuple[Amendment, ...] = Field((), description="Changes that repairs made, oldest first.")
+    start: Path | None = Field(None, description="Folder of the adapter or model to go on from; None: the base.")
     work: Path = Field(description="Folder for the adapter and, while it works, the checkpoints.")
     key: Digest = Field(description="Identity of this training: a checkpoint of another one is never used.")
+    mirror: str = Field("", description="fsspec URI where checkpoints are kept a second time; empty: nowhere.")
+    group_by: str = Field("", description="Metadata key whose values keep rows on one side of the validation split.")
 
 
 class Machine(Record):
@@ -43,6 +54,7 @@ class Machine(Record):
     free_bytes: int = Field(description="Memory that is free for weights, on the device that trains.")
     compiler: bool = Field(description="Whether a C++ compiler is installed (torch.compile needs one on a CPU).")
     cores: int
+    flash_attention: bool = Field(False, description="Whether FlashAttention is installed and can be used.")
 
 
 class Decision(Record):
@@ -57,8 +69,14 @@ class Decisions(Record):
 
     device: Decision
     expand_nf4: Decision
+    fused_layers: Decision
+    packing: Decision
+    learned_head: Decision
     compile: Decision
+    activation_checkpointing: Decision
     adapter_precision: Decision
+    engine: Decision = Field(Decision(value="single", reason="one process"), description="How processes share it.")
+    processes: Decision = Field(Decision(value="1", reason="one process"), description="How many they are.")
 
     def texts(self) -> dict[str, str]:
         """Name → value and reason, as people read it."""
@@ -83,7 +101,7 @@ def plan_steps(lengths: Sequence[int], config: Recipe) -> list[MicroBatches]:
         chance = random.Random(f"{config.seed}/{epoch}")
         batches = _batches_of_similar_length(lengths, config.batch_rows, chance)
         chance.shuffle(batches)
-        steps += [_micro_batches(batch, config.micro_batch_rows) for batch in batches]
+        steps += [_micro_batches(batch, lengths, config) for batch in batches]
     return steps[: max(1, math.ceil(config.epochs * steps_per_epoch))]
 
 
@@ -98,8 +116,25 @@ def _batches_of_similar_length(lengths: Sequence[int], size: int, chance: random
     return batches
 
 
-def _micro_batches(batch: Sequence[int], size: int) -> MicroBatches:
-    return tuple(tuple(batch[at : at + size]) for at in range(0, len(batch), size))
+def _micro_batches(batch: Sequence[int], lengths: Sequence[int], config: Recipe) -> MicroBatches:
+    """Parts of a batch of at most `micro_batch_rows` rows, and of at most `sequence_tokens` tokens in one sequence."""
+    limit = None if config.packing == "off" else config.sequence_tokens
+    micro: list[list[int]] = []
+    used = 0
+    for row in batch:
+        full = not micro or len(micro[-1]) == config.micro_batch_rows
+        if full or (limit is not None and used + lengths[row] > limit):
+            micro.append([])
+            used = 0
+        micro[-1].append(row)
+        used += lengths[row]
+    return tuple(tuple(part) for part in micro)
+
+
+def largest_micro_batch(steps: Sequence[MicroBatches], lengths: Sequence[int]) -> tuple[int, ...]:
+    """Lengths of the rows of the micro-batch that needs the most memory: the one with the most tokens."""
+    sizes = (tuple(lengths[row] for row in micro) for step in steps for micro in step)
+    return max(sizes, key=sum, default=())
 
 
 def learning_rate_share(step: int, steps: int, warmup_share: float) -> float:
@@ -110,23 +145,35 @@ def learning_rate_share(step: int, steps: int, warmup_share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def decide(config: Recipe, parameters: int, tokens: int, machine: Machine) -> Decisions:
-    """Take every decision of this run; `tokens` is what it will compute in all epochs."""
+def decide(
+    config: Recipe, parameters: int, tokens: int, machine: Machine, shape: Shape, micro_batch: tuple[int, ...] = ()
+) -> Decisions:
+    """Take every decision of this run.
+
+    Args:
+        tokens: what it will compute in all epochs.
+        micro_batch: lengths of the rows of the largest micro-batch.
+    """
     expand = _decide_expansion(config, parameters, machine)
+    fused = _decide_fused_layers(config, shape, expand)
     return Decisions(
         device=Decision(
             value="cuda" if machine.cuda else "cpu",
             reason="a CUDA device is present" if machine.cuda else f"no CUDA device; {machine.cores} cores",
         ),
         expand_nf4=expand,
-        compile=_decide_compilation(config, parameters, tokens, machine),
-        adapter_precision=_decide_precision(config, expand),
+        fused_layers=fused,
+        packing=_decide_packing(config, machine, shape, fused),
+        learned_head=_decide_learned_head(config),
+        compile=_decide_compilation(config, parameters, tokens, machine, fused),
+        activation_checkpointing=_decide_checkpointing(config, parameters, machine, shape, micro_batch),
+        adapter_precision=_decide_precision(config, fused),
     )
 
 
 def _decide_expansion(config: Recipe, parameters: int, machine: Machine) -> Decision:
-    if config.adapter == "lora":
-        return Decision(value="off", reason="lora trains beside bf16 weights; there is nothing to expand")
+    if config.adapter != "qlora":
+        return Decision(value="off", reason=f"{config.adapter} has no NF4 weights; there is nothing to expand")
     if config.expand_nf4 != "auto":
         return Decision(value=config.expand_nf4, reason="configured")
     if machine.cuda:
@@ -136,22 +183,89 @@ def _decide_expansion(config: Recipe, parameters: int, machine: Machine) -> Deci
     return Decision(value="on" if needed <= machine.free_bytes else "off", reason=text)
 
 
-def _decide_precision(config: Recipe, expand: Decision) -> Decision:
-    if config.dropout:
-        return Decision(value="bf16", reason="dropout on the adapter's input needs the library's own layers")
-    if config.adapter == "qlora" and expand.value == "off":
-        return Decision(value="bf16", reason="the type 4-bit layers compute in")
+def _decide_precision(config: Recipe, fused: Decision) -> Decision:
+    if config.adapter in ("dora", "full"):
+        return Decision(value="fp32", reason="small updates of magnitudes or weights are not rounded away")
+    if fused.value == "off":
+        return Decision(value="bf16", reason="the type in which the library's own layers compute fastest")
     return Decision(value="fp32", reason="small updates are not rounded away; products are computed in bf16")
 
 
-def _decide_compilation(config: Recipe, parameters: int, tokens: int, machine: Machine) -> Decision:
+def _decide_compilation(config: Recipe, parameters: int, tokens: int, machine: Machine, fused: Decision) -> Decision:
+    what = "kernels" if fused.value == "on" else "blocks"
     if config.compile != "auto":
         return Decision(value=config.compile, reason="configured")
     expected = tokens * parameters * _TOKEN_SECONDS_PER_WEIGHT * 2 / machine.cores
-    saved = expected * (1 - 1 / COMPILE_SPEEDUP)
-    text = f"would save about {saved:.0f} s of {expected:.0f} s and costs about {COMPILE_SECONDS:.0f} s"
+    saved = expected * (1 - 1 / _COMPILE_SPEEDUP[what])
+    cost = _COMPILE_SECONDS[what]
+    text = f"{what} would save about {saved:.0f} s of {expected:.0f} s and cost about {cost:.0f} s"
     if machine.cuda:
         return Decision(value="off", reason="not decided by itself on CUDA; set train.compile to on")
     if not machine.compiler:
         return Decision(value="off", reason="no C++ compiler is installed")
-    return Decision(value="on" if saved > 1.5 * COMPILE_SECONDS else "off", reason=text)
+    return Decision(value="on" if saved > 1.5 * cost else "off", reason=text)
+
+
+def _decide_fused_layers(config: Recipe, shape: Shape, expand: Decision) -> Decision:
+    why_not = _not_fusible(config, expand)
+    if config.fused_layers == "off":
+        return Decision(value="off", reason="configured")
+    if config.fused_layers == "on" and why_not:
+        raise UsageError("fused layers were asked for and cannot be had", where="train.fused_layers", why=why_not)
+    if why_not:
+        return Decision(value="off", reason=why_not)
+    reason = "whole blocks" if shape.layers_can_fuse else f"adapters only: the layers are those of {shape.architecture}"
+    return Decision(value="on", reason=f"configured; {reason}" if config.fused_layers == "on" else reason)
+
+
+def _not_fusible(config: Recipe, expand: Decision) -> str:
+    """Why the layers of this training compute something that the fused functions do not; empty if they can be used."""
+    if config.dropout:
+        return "dropout on the adapter's input needs the library's own layers"
+    if config.adapter in ("dora", "lora_8bit"):
+        return f"{config.adapter} needs the library's own layers"
+    if config.adapter == "qlora" and expand.value == "off":
+        return "4-bit layers compute themselves"
+    if config.method == "grpo":
+        return "grpo samples answers with a cache of keys and values, which fused attention leaves out"
+    return ""
+
+
+def _decide_packing(config: Recipe, machine: Machine, shape: Shape, fused: Decision) -> Decision:
+    if config.method != "sft":
+        return Decision(value="off", reason=f"{config.method} reads its rows in pairs, padded")
+    if config.packing != "auto":
+        return Decision(value=config.packing, reason="configured")
+    if fused.value == "on" and shape.layers_can_fuse and config.target_modules == ("all-linear",):
+        return Decision(value="on", reason="fused attention goes row by row: nothing is padded, no row sees another")
+    if machine.cuda and machine.flash_attention:
+        return Decision(value="on", reason="FlashAttention takes rows of any length in one sequence")
+    return Decision(value="off", reason="with these layers a mask of all pairs of tokens would cost more than padding")
+
+
+def _decide_learned_head(config: Recipe) -> Decision:
+    if config.learned_head != "auto":
+        return Decision(value=config.learned_head, reason="configured")
+    return Decision(value="on", reason="the vocabulary is the widest layer; what is not learned need not meet it")
+
+
+def _decide_checkpointing(
+    config: Recipe, parameters: int, machine: Machine, shape: Shape, micro_batch: tuple[int, ...]
+) -> Decision:
+    if config.activation_checkpointing != "auto":
+        return Decision(value=config.activation_checkpointing, reason="configured")
+    needed = activation_bytes(shape, micro_batch)
+    left = machine.free_bytes - parameters * _BF16_BYTES * (1 if config.adapter != "full" else _FULL_BYTES_SHARE)
+    text = f"activations need about {needed / 1e9:.1f} GB, {max(left, 0) / 1e9:.1f} GB are left beside the weights"
+    return Decision(value="off" if needed <= _ACTIVATION_SHARE * left else "on", reason=text)
+
+
+def activation_bytes(shape: Shape, micro_batch: Sequence[int]) -> float:
+    """What the backward pass of one micro-batch needs of the forward pass, without recomputation.
+
+    16-bit states around the products of a block (after Korthikanti et al., arXiv 2205.05198, section 4.1, with the
+    widths of grouped queries and SwiGLU) and the scores of its attention, both for every block.
+    """
+    wide = 8 * shape.hidden + 3 * (shape.heads + 2 * shape.kv_heads) * shape.head_dim + 5 * shape.intermediate
+    scores = shape.heads * sum(length**2 for length in micro_batch)
+    return float(_BF16_BYTES * shape.layers * (wide * sum(micro_batch) + scores))

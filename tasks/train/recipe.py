@@ -5,14 +5,16 @@ A value that a person gave counts; `auto` is worked out from data and model; wha
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
 from tasks.contracts import Record
-from tasks.errors import UsageError
-from tasks.train.config import Adapter, Engine, Method, Preset, Switch, TrainConfig
-from tasks.train.presets import BASE, PRESETS
+from tasks.train.automatic import AUTOMATIC, Known, rate_share, two_digits
+from tasks.train.config import Adapter, Engine, Method, Switch, TrainConfig
+from tasks.train.contradictions import given, refuse_contradictions, unused
+from tasks.train.familiar import unfamiliar
+from tasks.train.presets import PRESETS, preset_value, swept
 
 
 class Facts(Record):
@@ -26,13 +28,14 @@ class Recipe(Record):
     """Every value of one training. What the trainer process reads."""
 
     method: Method = "sft"
+    start_from: str | None = None
     adapter: Adapter = "qlora"
     rslora: bool = False
-    rank: int = Field(16, ge=1, le=1024)
+    rank: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1)
     dropout: float = 0.0
     target_modules: tuple[str, ...] = ("all-linear",)
-    learning_rate: float = Field(1e-3, gt=0, le=0.1)
+    learning_rate: float = Field(1e-3, gt=0, allow_inf_nan=False)
     warmup_share: float = 0.05
     weight_decay: float = 0.0
     max_gradient_norm: float = 1.0
@@ -43,6 +46,8 @@ class Recipe(Record):
     sequence_tokens: int | None = Field(None, description="None: as long as the model can read.")
     packing: Switch = "auto"
     loss_on: Literal["completion", "assistant", "all"] = "completion"
+    samples_per_prompt: int = 4
+    answer_tokens: int = 128
     beta: float = 0.1
     validation_share: float = 0.0
     eval_steps: int = 20
@@ -65,35 +70,94 @@ class Recipe(Record):
         return self.model_dump(mode="json", exclude=set(_OPERATIONAL))
 
 
+_OPERATIONAL = ("checkpoint_steps", "max_attempts", "timeout_minutes", "max_cost")
+
+
+class Valued(NamedTuple):
+    """A field's value and where it came from. `auto` stands where a fact is missing that it depends on."""
+
+    value: Any
+    origin: str
+
+
 class Resolved(Record):
-    """A recipe, and for each of its values where it came from."""
+    """A recipe, for each of its values where it came from, and what is unusual about it."""
 
     recipe: Recipe
-    origins: dict[str, str] = Field(description="field → 'given', 'preset balanced', or 'auto: <reason>'.")
+    origins: dict[str, str] = Field(description="field → given, default, preset NAME, every preset, auto: reason.")
+    warnings: tuple[str, ...] = Field((), description="Values outside of their familiar range: taken as they are.")
+
+    def notes(self) -> dict[str, str]:
+        """Value and origin of every field, and what is unusual, as the record of a training keeps them."""
+        said = {name: f"{_shown(getattr(self.recipe, name))} ({origin})" for name, origin in self.origins.items()}
+        return said | ({"unusual": "; ".join(self.warnings)} if self.warnings else {})
 
 
-_OPERATIONAL = ("checkpoint_steps", "max_attempts", "timeout_minutes", "max_cost")
+def _shown(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else "none" if value is None else str(value)
 
 
 def resolve_recipe(config: TrainConfig, facts: Facts) -> Resolved:
     """The recipe of a configuration for this data and model.
 
     Raises:
-        UsageError: values contradict one another, or lie outside what is possible.
+        UsageError: values contradict one another.
     """
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    preset = PRESETS[config.preset]
-    for name in Recipe.model_fields:
-        given = getattr(config, name)
-        values[name] = preset.get(name, BASE.get(name)) if given is None else given
-        origins[name] = f"preset {config.preset}" if given is None else "given"
-    recipe = Recipe.model_validate(values)
-    if recipe.batch_rows % recipe.micro_batch_rows:
-        raise UsageError("train.micro_batch_rows must divide train.batch_rows", where="train.micro_batch_rows")
-    return Resolved(recipe=recipe, origins=origins)
+    refuse_contradictions(config)
+    valued = explain(config, facts.rows, facts.parameters)
+    recipe = Recipe.model_validate({name: found.value for name, found in valued.items()})
+    return Resolved(
+        recipe=recipe,
+        origins={name: found.origin for name, found in valued.items()},
+        warnings=unfamiliar(recipe.model_dump(), facts.rows, facts.parameters),
+    )
 
 
-def preset_names() -> tuple[Preset, ...]:
-    """All presets, in the order in which they are explained."""
-    return tuple(PRESETS)
+def explain(config: TrainConfig, rows: int | None, parameters: int | None) -> dict[str, Valued]:
+    """Every field of the recipe with its value and origin, as far as they are known: None is not known yet.
+
+    Fields that other values depend on come first, the order of the recipe is kept in the answer.
+    """
+    told, idle = given(config), unused(config)
+    first = [name for name in Recipe.model_fields if name not in AUTOMATIC]
+    found: dict[str, Valued] = {}
+    for name in (*first, *AUTOMATIC):
+        known = Known(rows, parameters, {settled: f.value for settled, f in found.items()})
+        valued = _valued(config, name, told, known)
+        found[name] = valued._replace(origin=f"{valued.origin} ({idle[name]})") if name in idle else valued
+    return {name: found[name] for name in Recipe.model_fields}
+
+
+def _valued(config: TrainConfig, name: str, told: set[str], known: Known) -> Valued:
+    value = getattr(config, name)
+    if name in told:
+        return _worked_out(name, known, "") if value == "auto" and name in AUTOMATIC else Valued(value, "given")
+    if value is not None or not _belongs_to_preset(config, name):
+        return Valued(value, "default")
+    valued = _of_preset(config, name, known)
+    note = "; `tuneloop sweep` tries others" if name in swept(config, 1.0) else ""
+    return valued._replace(origin=valued.origin + note)
+
+
+def _belongs_to_preset(config: TrainConfig, name: str) -> bool:
+    return name in AUTOMATIC or preset_value(config, name) is not None
+
+
+def _of_preset(config: TrainConfig, name: str, known: Known) -> Valued:
+    value = preset_value(config, name)
+    origin = f"preset {config.preset}" if name in PRESETS[config.preset] else "every preset"
+    if value == "auto":
+        return _worked_out(name, known, f"{origin}, ")
+    if name == "early_stopping_evals" and value and (config.method == "grpo" or not known.values["validation_share"]):
+        return Valued(0, f"{origin}, none without a validation loss to compare")
+    if name == "learning_rate":
+        share, words = rate_share(config.adapter, config.method)
+        return Valued(two_digits(value * share), f"{origin}, {words}" if words else origin)
+    return Valued(value, origin)
+
+
+def _worked_out(name: str, known: Known, before: str) -> Valued:
+    worked = AUTOMATIC[name].work_out(known)
+    if worked is None:
+        return Valued("auto", f"{before}auto: {AUTOMATIC[name].words}; worked out when data and model are known")
+    return Valued(worked[0], f"{before}auto: {worked[1]}")

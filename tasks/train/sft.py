@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.contracts import Row
 from tasks.tokens import Encoded
-from tasks.train.data import IGNORED, collate, encode_rows
+from tasks.train.batches import packed
+from tasks.train.data import collate, encode_rows
 from tasks.train.objective import Objective
+from tasks.train.plan import Decisions
 from tasks.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -22,6 +24,12 @@ class Supervised(Objective[Encoded]):
 
     def __init__(self, recipe: Recipe, max_tokens: int, pad: int) -> None:
         self.recipe, self.max_tokens, self.pad = recipe, max_tokens, pad
+        self.packs = self.learned_head = False
+
+    def decided(self, decisions: Decisions) -> None:
+        """Whether rows share a sequence, and whether only learned tokens meet the vocabulary."""
+        self.packs = decisions.packing.value == "on"
+        self.learned_head = decisions.learned_head.value == "on"
 
     def examples(self, tokenizer: Any, rows: Sequence[Row]) -> list[Encoded]:
         return encode_rows(tokenizer, rows, self.recipe, self.max_tokens)
@@ -33,14 +41,10 @@ class Supervised(Objective[Encoded]):
         return sum(example.learned[1:])
 
     def batch(self, examples: Sequence[Encoded]) -> dict[str, Tensor]:
-        return collate(examples, self.pad)
+        return packed(examples) if self.packs else collate(examples, self.pad)
 
     def loss(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
-        """Summed cross-entropy of the learned tokens; states of all others never meet the vocabulary."""
-        from tasks.train.fused import AnswerLoss, apply
+        """Summed cross-entropy of the learned tokens."""
+        from tasks.train.forward import answer_loss, whole_loss
 
-        causal = model.get_base_model()
-        ids, targets = batch["input_ids"].to(model.device), batch["labels"][:, 1:].to(model.device)
-        wanted = targets != IGNORED
-        hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][wanted]
-        return apply(AnswerLoss, hidden, causal.get_output_embeddings().weight, targets[wanted])
+        return answer_loss(model, batch) if self.learned_head else whole_loss(model, batch)

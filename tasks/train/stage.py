@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tasks.adapters.store import Store, stage_key
 from tasks.contracts import BaseModelRef, DatasetVersion, TrainedModel
+from tasks.train.checkpoints import Checkpoints
 from tasks.train.config import TrainConfig
+from tasks.train.methods import quantization_of
 from tasks.train.plan import Job
 from tasks.train.recipe import Facts, Recipe, resolve_recipe
+from tasks.train.start import Start, find_start
 from tasks.train.supervise import train_in_process
+from tasks.train.unfinished import Begun, begin, begun_of, check_resume, unfinished
 
 REVISION = 2
 STAGE = "train"
@@ -20,33 +25,50 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 
 def training(
-    store: Store, dataset: DatasetVersion, base: BaseModelRef, config: TrainConfig, on_event: OnEvent
+    store: Store, dataset: DatasetVersion, base: BaseModelRef, config: TrainConfig, on_event: OnEvent, resume: str = ""
 ) -> TrainedModel:
     """The adapter of this dataset, base and configuration; trained if it is not there yet.
 
     A training that was cut short goes on from its last checkpoint: its work folder is named by the same key.
+
+    Args:
+        resume: key of the training that is to go on, or the beginning of it; empty: whichever it is.
+
+    Raises:
+        ResumeMismatch: the training to be resumed has other data, another base model or another configuration.
     """
     made: list[bool] = []
-    recipe = resolve_recipe(config, Facts(rows=dataset.train_rows, parameters=base.parameters)).recipe
-    key = stage_key(REVISION, dataset.digest, base.digest, recipe.learning_part())
-    make = functools.partial(_make, store, key, dataset, base, recipe, on_event, made)
+    resolved = resolve_recipe(config, Facts(rows=dataset.train_rows, parameters=base.parameters))
+    recipe = resolved.recipe
+    start = find_start(recipe, base)
+    key = stage_key(REVISION, dataset.digest, base.digest, recipe.learning_part(), *([start.digest] if start else []))
+    begun = begun_of(key, dataset, base, recipe, start.digest if start else "")
+    if resume:
+        check_resume(resume, unfinished(store), begun, store.find(STAGE, key, TrainedModel) is not None)
+    make = functools.partial(_make, store, begun, dataset, base, recipe, start, on_event, made)
     trained = store.produce(STAGE, key, TrainedModel, make, resumable=True)
-    return trained.model_copy(update={"new": bool(made)})
+    return trained.model_copy(update={"new": bool(made), "recipe": resolved.notes()})
 
 
 def _make(
     store: Store,
-    key: str,
+    begun: Begun,
     dataset: DatasetVersion,
     base: BaseModelRef,
     recipe: Recipe,
+    start: Start | None,
     on_event: OnEvent,
     made: list[bool],
     work: Path,
 ) -> TrainedModel:
-    rows = store.path(dataset.uri) / "train.jsonl"
-    job = Job(base=base, rows=rows, dataset_digest=dataset.digest, config=recipe, work=work, key=key)
+    key = begun.key
+    job = _job(store, key, dataset, base, recipe, start, work)
+    begun = _begin(store, begun, job, on_event)
     log_file = store.root / "logs" / f"train-{key[:16]}.log"
+    told = {"training": key, "dataset": dataset.address, "base": base.name, "recipe": recipe.model_dump(mode="json")}
+    on_event({"event": "begin", **told})
+    for text in begun.not_used:
+        on_event({"event": "note", "text": text})
     result = train_in_process(job, home=store.root, log_file=log_file, on_event=on_event)
     made.append(True)
     return TrainedModel(
@@ -55,7 +77,10 @@ def _make(
         base=base,
         dataset=dataset.address,
         dataset_digest=dataset.digest,
-        quantization="nf4" if recipe.adapter == "qlora" else "none",
+        quantization=quantization_of(recipe.adapter),
+        adapter=recipe.adapter,
+        method=recipe.method,
+        started_from=start.digest if start else "",
         steps=result.steps,
         rows_seen=result.rows_seen,
         rows_available=result.rows_available,
@@ -65,7 +90,39 @@ def _make(
         decisions=result.decisions,
         seconds=result.seconds,
         interruptions=result.interruptions,
+        history=(*begun.not_used, *result.history),
+        validation=result.validation,
+        validation_rows=result.validation_rows,
+        best_step=result.best_step,
+        measures=result.measures,
+        repairs=result.repairs,
     )
+
+
+def _job(
+    store: Store, key: str, dataset: DatasetVersion, base: BaseModelRef, recipe: Recipe, start: Start | None, work: Path
+) -> Job:
+    folder = store.path(dataset.uri)
+    manifest = folder / "manifest.json"
+    split = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    return Job(
+        base=base,
+        rows=folder / "train.jsonl",
+        dataset_digest=dataset.digest,
+        config=recipe,
+        start=start.folder if start else None,
+        work=work,
+        key=key,
+        mirror=store.remote_work_uri(STAGE, key),
+        group_by=split.get("group_by", ""),
+    )
+
+
+def _begin(store: Store, begun: Begun, job: Job, on_event: OnEvent) -> Begun:
+    """Bring what another machine left beside its checkpoints; note what is trained here."""
+    kept = Checkpoints(job.work / "checkpoints", job.mirror, lambda text: on_event({"event": "note", "text": text}))
+    kept.fetch_beside()
+    return begin(begun, job.work, store)
 
 
 def final_loss(curve: Any) -> float:

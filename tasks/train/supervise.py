@@ -1,114 +1,142 @@
-"""Runs the trainer process to its end, again from the last checkpoint if it was killed, and explains what went wrong.
+"""Brings a training to its end: starts the trainer, finds out why it failed, repairs what is safe to repair, starts again.
 
-This is the loop that repairs; a retry decorator could not tell a killed trainer from data it will never accept.
+A retry decorator could not tell a killed trainer from data it will never accept. What was changed is kept beside the
+checkpoints before it takes effect, said to whoever listens, and part of the result.
 """
 
 from __future__ import annotations
 
-import functools
-import signal
+import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from tasks.adapters.processes import run_worker
-from tasks.adapters.store import write_atomically
-from tasks.contracts import Record
-from tasks.errors import EnvironmentUnusable, TrainingFailed, TuneloopError, UsageError
+from tasks import progress
+from tasks.train.attempts import Launch, LocalLaunch, OnEvent, Watch
+from tasks.train.checkpoints import Checkpoints
+from tasks.train.failures import Evidence, Failure, classify
+from tasks.train.next_attempt import Attempt, Limits, Plan, Stop, next_attempt
 from tasks.train.plan import Job
-from tasks.train.worker import RESULT, STOPPED, Result
+from tasks.train.repair_log import RepairLog, read_log, write_log
+from tasks.train.worker import RESULT, Result
 
-MAX_RESTARTS = 2
-_KINDS = {kind.code: kind for kind in (TrainingFailed, UsageError, EnvironmentUnusable)}
-OnEvent = Callable[[dict[str, Any]], None]
-
-
-class Ending(Record):
-    """How a trainer process ended."""
-
-    code: int
-    seconds: float
-    error: dict[str, str] | None = None
+log = logging.getLogger("tuneloop.train")
+_POLL_SECONDS = 0.2
 
 
-def train_in_process(job: Job, *, home: Path, log_file: Path, on_event: OnEvent) -> Result:
-    """The result of a training; whatever an earlier attempt left in the job's folder is used.
+def train_in_process(
+    job: Job, *, home: Path, log_file: Path, on_event: OnEvent, price_per_hour: float = 0.0
+) -> Result:
+    """The result of a training on this machine; whatever an earlier attempt left in the job's folder is used.
 
     Raises:
-        TrainingFailed: with what happened, why and what to do.
+        TuneloopError: TrainingFailed or another kind, with the code of the failure, what happened and what to do.
     """
-    request = job.work.parent / f"{job.work.name}.job.json"
-    write_atomically(request, job.model_dump_json())
-    restarts = 0
-    try:
-        while (ending := _run_once(request, job, home, log_file, on_event)).code != 0:
-            failure = classify(ending, job.config.timeout_minutes * 60, log_file)
-            if failure is not None or restarts == MAX_RESTARTS:
-                raise failure or _gave_up(ending, log_file)
-            restarts += 1
-            on_event({"event": "restart", "attempt": restarts, "signal": -ending.code})
-    finally:
-        request.unlink(missing_ok=True)
-    return Result.model_validate_json((job.work / RESULT).read_text(encoding="utf-8"))
+    return supervise(job, LocalLaunch(home, log_file), on_event, limits_of(job, price_per_hour))
 
 
-def _run_once(request: Path, job: Job, home: Path, log_file: Path, on_event: OnEvent) -> Ending:
-    errors: list[dict[str, str]] = []
-    began = time.monotonic()
-    code = run_worker(
-        "tasks.train.worker",
-        [str(request)],
-        home=home,
-        log_file=log_file,
-        on_event=functools.partial(_sort_event, errors, on_event),
+def limits_of(job: Job, price_per_hour: float = 0.0) -> Limits:
+    """How far repairs of this job may go."""
+    return Limits(
+        max_attempts=job.config.max_attempts,
         timeout_seconds=job.config.timeout_minutes * 60,
-    )
-    return Ending(code=code, seconds=time.monotonic() - began, error=errors[-1] if errors else None)
-
-
-def _sort_event(errors: list[dict[str, str]], on_event: OnEvent, event: dict[str, Any]) -> None:
-    if event["event"] == "error":
-        errors.append({key: str(value) for key, value in event.items() if key != "event"})
-    else:
-        on_event(event)
-
-
-def classify(ending: Ending, timeout_seconds: float, log_file: Path) -> TuneloopError | None:
-    """What to raise for an ending that was no success; None where another attempt makes sense (it was killed)."""
-    if ending.error:
-        kind = _KINDS.get(ending.error["code"], TrainingFailed)
-        return kind(**{key: ending.error.get(key, "") for key in ("what", "where", "why", "remedy")})
-    if ending.code == STOPPED and ending.seconds >= timeout_seconds:
-        return TrainingFailed(
-            "training took longer than it may",
-            where="train.timeout_minutes",
-            why=f"it was stopped after {ending.seconds / 60:.1f} minutes",
-            remedy="raise train.timeout_minutes, or lower train.epochs or train.max_rows; the same command goes on "
-            "from the last checkpoint if only the timeout was too short for this machine",
-        )
-    if ending.code == STOPPED:
-        return TrainingFailed(
-            "training was stopped",
-            why="the trainer was asked to end (SIGTERM)",
-            remedy="repeat the command: it goes on from the checkpoint that was written",
-        )
-    if ending.code == -signal.SIGKILL:
-        return None
-    how = f"signal {signal.Signals(-ending.code).name}" if ending.code < 0 else f"exit code {ending.code}"
-    return TrainingFailed(
-        "the trainer ended unexpectedly",
-        where=str(log_file),
-        why=how,
-        remedy="read the end of the log; the same command goes on from the last checkpoint",
+        max_cost=job.config.max_cost,
+        price_per_hour=price_per_hour,
     )
 
 
-def _gave_up(ending: Ending, log_file: Path) -> TrainingFailed:
-    return TrainingFailed(
-        f"the trainer was killed {MAX_RESTARTS + 1} times",
-        where=str(log_file),
-        why=f"signal {signal.Signals(-ending.code).name}; the system does this when memory runs out",
-        remedy="close other programs, or lower train.micro_batch_rows or checks.max_tokens; the same command goes on "
-        "from the last checkpoint",
+def supervise(job: Job, launch: Launch, on_event: OnEvent, limits: Limits) -> Result:
+    """As `train_in_process`, wherever `launch` starts the trainer."""
+    repairs = read_log(job.work / "checkpoints")
+    history: list[Attempt] = []
+    while True:
+        amended = job.model_copy(update={"amendments": repairs.amendments})
+        watch = Watch(on_event)
+        left = limits.seconds_left(sum(attempt.seconds for attempt in history))
+        evidence = launch(amended, left, watch)
+        if evidence.exit_code == 0:
+            if history:
+                _settle(job, repaired=True)
+            result = Result.model_validate_json((job.work / RESULT).read_text(encoding="utf-8"))
+            return result.model_copy(update={"repairs": repairs.said})
+        failure = classify(evidence.model_copy(update={"step": watch.step}))
+        attempt = _attempt(amended, evidence, failure, watch)
+        decided = next_attempt(failure, attempt, history, limits)
+        _tell(on_event, failure, decided, len(history) + 1)
+        _count(job, failure, decided)
+        if isinstance(decided, Stop):
+            _settle(job, repaired=False)
+            raise decided.failure.as_error()
+        history.append(attempt.model_copy(update={"seconds": attempt.seconds + decided.wait_seconds}))
+        repairs = _carry_out(job, repairs, failure, decided, on_event)
+
+
+def _attempt(job: Job, evidence: Evidence, failure: Failure, watch: Watch) -> Attempt:
+    folders = (job.work / "checkpoints").glob("step-*")
+    sizes = [a.micro_batch_rows for a in job.amendments if a.micro_batch_rows]
+    return Attempt(
+        code=failure.code,
+        exit_code=evidence.exit_code,
+        seconds=evidence.seconds,
+        began_step=watch.began_step,
+        reached_step=watch.step,
+        steps=watch.steps,
+        checkpoints=tuple(sorted(int(folder.name.removeprefix("step-")) for folder in folders)),
+        batch_rows=job.config.batch_rows,
+        micro_batch_rows=min([job.config.micro_batch_rows, *sizes]),
+        activation_checkpointing=watch.recomputes,
+        amendments=job.amendments,
     )
+
+
+def _carry_out(job: Job, repairs: RepairLog, failure: Failure, plan: Plan, on_event: OnEvent) -> RepairLog:
+    """Write the repair down, go back where it says so, wait. In this order: what is written can be done again."""
+    changed = repairs.after(failure, plan)
+    write_log(job.work / "checkpoints", changed)
+    if plan.go_back_to is not None:
+        kept = Checkpoints(job.work / "checkpoints", job.mirror, lambda text: on_event({"event": "note", "text": text}))
+        kept.forget_after(plan.go_back_to)
+    _wait(plan.wait_seconds)
+    return changed
+
+
+def _wait(seconds: float) -> None:
+    """Sleep, but end at once when somebody asked the run to end."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        progress.stop_if_interrupted()
+        time.sleep(min(_POLL_SECONDS, left))
+
+
+def _tell(on_event: OnEvent, failure: Failure, decided: Plan | Stop, attempt: int) -> None:
+    on_event({"event": "failure", **failure.model_dump()})
+    if isinstance(decided, Plan):
+        said = {"code": failure.code, "step": failure.step, "change": decided.change}
+        on_event({"event": "repair", **said, "wait_seconds": decided.wait_seconds})
+        on_event({"event": "restart", "attempt": attempt, "code": failure.code})
+
+
+def _count(job: Job, failure: Failure, decided: Plan | Stop) -> None:
+    """Note the failure for the statistics of errors. A database that fails must not end a training."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from tasks.adapters.failure_log import note
+    from tasks.errors import TuneloopError
+
+    change = decided.change if isinstance(decided, Plan) else decided.reason
+    try:
+        note(failure.code, job.key, step=failure.step, change=change)
+    except (SQLAlchemyError, TuneloopError, OSError) as error:
+        log.warning("the failure was not counted in the statistics of errors (%s)", type(error).__name__)
+
+
+def _settle(job: Job, *, repaired: bool) -> None:
+    """Note how it ended for the failures of this training that are open."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from tasks.adapters.failure_log import settle
+    from tasks.errors import TuneloopError
+
+    try:
+        settle(job.key, repaired=repaired)
+    except (SQLAlchemyError, TuneloopError, OSError) as error:
+        log.warning("the statistics of errors could not be brought up to date (%s)", type(error).__name__)

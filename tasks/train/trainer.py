@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
-from tasks.errors import TrainingFailed
-from tasks.train.checkpoint import last_good, restore
-from tasks.train.keeper import Keeper
+from tasks.train.amendments import rate_factor
+from tasks.train.engines import zero
+from tasks.train.explosion import check_gradient, check_loss
+from tasks.train.keeper import Keeper, look
 from tasks.train.plan import learning_rate_share
 from tasks.train.recipe import Recipe
+from tasks.train.resume import put_back
 from tasks.train.run import Run
 
 
@@ -23,15 +25,15 @@ def train(run: Run, model: Any, tokenizer: Any) -> None:
     """Train to the end, or to the next step after somebody asked to stop; both leave a checkpoint or the result."""
     parameters = trainable(model)
     optimizer = make_optimizer(parameters, run.job.config)
-    found = last_good(run.checkpoints, run.job.key)
-    if found:
-        folder, position = found
-        run.random_state = restore(folder, parameters, optimizer, position.step)
-        run.begin(position)
-        run.say({"event": "resumed", "step": position.step})
-    if not run.finished and not run.stop_asked():
+    put_back(run, parameters, optimizer)
+    if any(run.share.gathered(run.stop_asked())):
+        return
+    look(run, model, parameters)
+    if run.share.zero:
+        optimizer = zero.start(run, model, optimizer, parameters)
+    if not run.finished:
         trainer = PlannedTrainer(run, model, tokenizer, optimizer)
-        run.begin(found[1] if found else None)
+        run.start_clock()
         trainer.train()
 
 
@@ -42,14 +44,18 @@ def trainable(model: Any) -> dict[str, Any]:
 
 def make_optimizer(parameters: dict[str, Any], config: Recipe) -> torch.optim.Optimizer:
     """AdamW with decoupled weight decay, all parameters in one pass over memory."""
-    return torch.optim.AdamW(parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    split = [p for p in parameters.values() if isinstance(p, DTensor)]  # one pass cannot take both kinds
+    whole = [p for p in parameters.values() if not isinstance(p, DTensor)]
+    groups = [{"params": kind} for kind in (whole, split) if kind]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
 class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
     """TRL's trainer; steps come in the planned order, and only learned tokens reach the head."""
 
     def __init__(self, run: Run, model: Any, tokenizer: Any, optimizer: Any) -> None:
-        self.planned = run
+        self.planned, self.learned = run, list(trainable(model).values())
+        self.zero = optimizer if run.share.zero else None
         super().__init__(
             model=model,
             args=_arguments(run),
@@ -76,22 +82,38 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
     def training_step(self, model: Any, inputs: list[list[Any]], *_: Any) -> Tensor:
         """Gradients of one step: of the mean over all units of its micro-batches."""
         model.train()
-        objective = self.planned.objective
+        objective, share = self.planned.objective, self.planned.share
+        part = share.part(inputs)
         units = sum(objective.units(example) for micro in inputs for example in micro)
         total = 0.0
-        for micro in inputs:
-            loss = objective.loss(model, objective.batch(micro)) / units
-            loss.backward()  # type: ignore[no-untyped-call]
+        for number, (micro, weight) in enumerate(part, 1):
+            batch = objective.batch(micro)
+            loss = (self.zero.engine(batch) if self.zero else objective.loss(model, batch)) * weight / units
+            self.backward(loss, last=number == len(part))
             total += float(loss.detach())
-        if not math.isfinite(total):
-            raise TrainingFailed(
-                "the loss is no longer a number",
-                where=f"step {self.planned.step + 1}",
-                why=f"it became {total}",
-                remedy="lower train.learning_rate or lengthen train.warmup_share",
-            )
+        if not self.zero:
+            share.sum_gradients(self.learned)
+        total = share.sum_value(total)
+        check_loss(self.planned.curve, total)
         self.planned.last_loss = total
         return torch.tensor(total, device=self.args.device)
+
+    def backward(self, loss: Tensor, last: bool) -> None:
+        """Gradients of one micro-batch; DeepSpeed takes their mean over the processes, where the sum is wanted."""
+        if self.zero:
+            zero.backward(self.zero.engine, loss * self.planned.share.size, last)
+        else:
+            loss.backward()  # type: ignore[no-untyped-call]
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The length of the gradient before it was clipped; noted for the curve. DeepSpeed tells it after the step."""
+        if self.zero:
+            return None
+        norm = super()._get_grad_norm(model, grad_norm)
+        self.planned.gradient_norm = None if norm is None else float(norm)
+        if norm is not None:
+            check_gradient(float(norm), self.planned.step + 1)
+        return norm
 
     def floating_point_ops(self, *_: Any) -> int:
         """Not counted: the parent's formula does not know that most of the work on frozen weights is left out."""
@@ -101,7 +123,11 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
 def _schedule(optimizer: Any, run: Run) -> Any:
     """The learning rate as a function of the step in the whole plan, wherever this process begins."""
     begin, total, warmup = run.step, len(run.steps), run.job.config.warmup_share
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_share(begin + step, total, warmup))
+
+    def share(step: int) -> float:
+        return learning_rate_share(begin + step, total, warmup) * rate_factor(run.job.amendments, begin + step)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
 
 
 def _arguments(run: Run) -> Any:
@@ -111,8 +137,8 @@ def _arguments(run: Run) -> Any:
         max_steps=len(run.steps) - run.step,
         per_device_train_batch_size=1,
         learning_rate=run.job.config.learning_rate,
-        max_grad_norm=run.job.config.max_gradient_norm,
-        seed=run.job.config.seed,
+        max_grad_norm=0.0 if run.share.zero else run.job.config.max_gradient_norm,  # DeepSpeed clips by itself
+        seed=run.job.config.seed + run.share.rank,  # dropout of the processes differs; the adapter is made before
         bf16=False,
         gradient_checkpointing=False,
         logging_strategy="no",

@@ -7,6 +7,7 @@ it write a checkpoint and end with 143; the same job in the same folder then goe
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -17,13 +18,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from pydantic import Field
 
 from tasks.adapters.processes import die_with_parent, emit
 from tasks.adapters.store import write_atomically
 from tasks.adapters.threads import physical_cores
-from tasks.contracts import LossPoint, Record
+from tasks.contracts import LossPoint, Record, ValidationPoint
 from tasks.errors import TrainingFailed, TuneloopError
-from tasks.train.plan import Decisions, Job, Machine, decide, plan_steps
+from tasks.train.amendments import amended_decisions, amended_steps
+from tasks.train.checkpoint import DECISIONS
+from tasks.train.engines.choose import Choice, decided_from, settled
+from tasks.train.engines.ranks import chosen, enter, join, leave
+from tasks.train.events import report_elsewhere
+from tasks.train.failure_report import failure_of, safe_traceback
+from tasks.train.failures import CRASH, NCCL
+from tasks.train.plan import FLASH_PACKAGE, Decisions, Job, Machine, decide, largest_micro_batch, plan_steps
+from tasks.train.shape import read_shape
+from tasks.train.share import Share
 
 if TYPE_CHECKING:
     from tasks.train.run import Run
@@ -47,6 +58,12 @@ class Result(Record):
     decisions: dict[str, str]
     template: str
     versions: dict[str, str]
+    history: tuple[str, ...] = ()
+    validation: tuple[ValidationPoint, ...] = ()
+    validation_rows: int = 0
+    best_step: int | None = None
+    repairs: tuple[str, ...] = Field((), description="What repairs changed, in words.")
+    measures: dict[str, float] = Field(default_factory=dict)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,66 +73,137 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda number, _frame: stop.append(number))
     job = Job.model_validate_json(Path(arguments[0]).read_text(encoding="utf-8"))
     try:
+        enter(arguments[0], job)
+        report_elsewhere(job.key)
         finished = run_job(job, lambda: bool(stop))
-    except TuneloopError as error:
-        emit(
-            {
-                "event": "error",
-                "code": error.code,
-                "what": error.what,
-                **dict(error.details()[:2]),
-                "remedy": error.remedy,
-            }
-        )
-        return error.exit_code
+    except Exception as error:  # whatever it is, the supervisor has to know it; the log gets no value of a row
+        return _say_failure(error)
     return 0 if finished else STOPPED
+
+
+def _say_failure(error: Exception) -> int:
+    """Tell the supervisor what went wrong; the exit code for it."""
+    failure = failure_of(error)
+    emit({"event": "error", "what": failure.text, **failure.model_dump(exclude={"text"})})
+    if not isinstance(error, TuneloopError):
+        sys.stderr.write(safe_traceback(error))
+    return 1 if failure.code in (CRASH, NCCL) else failure.as_error().exit_code
 
 
 def run_job(job: Job, stop_asked: Any) -> bool:
     """Do the job from wherever it stands; whether it came to its end."""
-    starts = _count_start(job.work / "checkpoints" / "starts.json")
-    from tasks.tokens import load_tokenizer, template_note
-    from tasks.train.adapter import build, write
-    from tasks.train.checkpoint import remove_all
-    from tasks.train.data import chosen_rows, read_rows
-    from tasks.train.methods import objective_of
-    from tasks.train.run import Run
+    choice = chosen(job)
+    share = join(choice.engine.value)
+    try:
+        return _run_share(job, stop_asked, choice, share)
+    finally:
+        leave()
+
+
+def _run_share(job: Job, stop_asked: Any, choice: Choice, share: Share) -> bool:
+    from tasks.tokens import load_tokenizer
+    from tasks.train.adapter import build
+    from tasks.train.engines import fsdp2
     from tasks.train.trainer import train
 
     tokenizer = load_tokenizer(Path(job.base.path))
-    rows = read_rows(job.rows)
-    objective = objective_of(job.config, _max_tokens(job), tokenizer.pad_token_id or 0)
-    examples = objective.examples(tokenizer, chosen_rows(rows, job.config))
-    steps = plan_steps([objective.tokens(e) for e in examples], job.config)
-    run = Run(job=job, objective=objective, examples=examples, steps=steps, say=emit, stop_asked=stop_asked)
-    decisions = _decisions(run)
-    emit({"event": "decisions", "decisions": decisions.texts()})
+    run, available = _run_of(job, tokenizer, share, stop_asked)
+    decisions = _decisions(run, choice)
+    run.objective.decided(decisions)
+    run.say({"event": "decisions", "decisions": decisions.texts()})
     model = build(job, decisions)
-    train(run, model, tokenizer)
+    if share.engine == "fsdp2":
+        fsdp2.split(model, decisions.device.value)
+    run.objective.prepare(model, [*run.examples, *run.validation.examples], run.checkpoints)
+    try:
+        train(run, model, tokenizer)
+    finally:
+        run.kept.wait()
     if not run.finished:
         return False
-    result = Result(
-        adapter_digest=write(model, job),
-        steps=run.step,
-        rows_seen=len(examples),
-        rows_available=len(rows),
-        tokens=run.tokens,
-        seconds=run.seconds,
-        interruptions=starts - 1,
-        curve=tuple(run.curve),
-        decisions=decisions.texts() | {"chat_template": template_note(tokenizer, Path(job.base.path))},
-        template=tokenizer.chat_template,
-        versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
-    )
-    write_atomically(job.work / RESULT, result.model_dump_json(indent=1))
-    remove_all(run.checkpoints)
+    fsdp2.unite(model)
+    run.put_best_back(model)
+    # every process: where weights are split, none can compute alone
+    measures = run.objective.measures(model, run.validation.examples)
+    if share.main:
+        told = decisions.texts() | {"chat_template": _template(job, tokenizer)}
+        result = _result(run, model, available, told, measures)
+        write_atomically(
+            job.work / RESULT, result.model_copy(update={"template": tokenizer.chat_template}).model_dump_json(indent=1)
+        )
+        run.kept.remove_all()
     return True
 
 
-def _count_start(note: Path) -> int:
-    starts = json.loads(note.read_text(encoding="utf-8")) + 1 if note.is_file() else 1
-    write_atomically(note, json.dumps(starts))
-    return int(starts)
+def _run_of(job: Job, tokenizer: Any, share: Share, stop_asked: Any) -> tuple[Run, int]:
+    """The training as far as no model is needed for it, standing at its beginning; and how many rows there are."""
+    from tasks.train.data import chosen_rows, read_rows
+    from tasks.train.methods import objective_of
+    from tasks.train.preflight import check
+    from tasks.train.run import Run
+    from tasks.train.validation import Validation, split_rows
+
+    config = job.config
+    rows = read_rows(job.rows)
+    objective = objective_of(config, _max_tokens(job), tokenizer.pad_token_id or 0)
+    split = split_rows(chosen_rows(rows, config), config.validation_share, job.group_by, config.seed)
+    examples = objective.examples(tokenizer, split.training)
+    check(tokenizer, split.training, examples, config, _max_tokens(job))
+    steps = plan_steps([objective.tokens(e) for e in examples], config)
+    validation = Validation(
+        objective.examples(tokenizer, split.validation),
+        every=config.eval_steps,
+        patience=config.early_stopping_evals,
+        batch_rows=config.micro_batch_rows,
+    )
+    run = Run(
+        job=job,
+        objective=objective,
+        examples=examples,
+        steps=amended_steps(steps, job.amendments),
+        say=emit if share.main else _silent,
+        stop_asked=stop_asked,
+        share=share,
+        validation=validation,
+    )
+    run.look_for_checkpoint()
+    return run, len(rows)
+
+
+def _result(
+    run: Run, model: Any, available: int, decisions: dict[str, str], measures: dict[str, float]
+) -> Result:
+    """Write the adapter that is the result; what to note of it."""
+    from tasks.train.adapter import write
+
+    return Result(
+        adapter_digest=write(model, run.job),
+        steps=run.step,
+        rows_seen=len(run.examples),
+        rows_available=available,
+        tokens=run.tokens,
+        seconds=run.seconds,
+        interruptions=run.history.interruptions,
+        curve=tuple(run.curve),
+        decisions=decisions,
+        template="",
+        versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        history=run.history.said,
+        validation=tuple(run.validation.looks),
+        validation_rows=len(run.validation.examples),
+        best_step=run.validation.written_step,
+        measures=measures,
+    )
+
+
+def _silent(_event: dict[str, Any]) -> None:
+    """What a process says that does not speak for the others."""
+
+
+def _template(job: Job, tokenizer: Any) -> str:
+    from tasks.chat_template import template_note
+
+    return template_note(tokenizer, Path(job.base.path))
 
 
 def _max_tokens(job: Job) -> int:
@@ -123,13 +211,26 @@ def _max_tokens(job: Job) -> int:
     return int(config.get("max_position_embeddings", sys.maxsize))
 
 
-def _decisions(run: Run) -> Decisions:
-    """The decisions of this training: taken once, then read back by every later start."""
-    note = run.checkpoints / "decisions.json"
-    if note.is_file():
-        return Decisions.model_validate_json(note.read_text(encoding="utf-8"))
+def _decisions(run: Run, choice: Choice) -> Decisions:
+    """The decisions of this training: taken once by the first process; a later start reads them from its checkpoint."""
+    text = ""
+    if run.share.main:
+        text = run.found.decisions() if run.found else _decide(run, choice).model_dump_json()
+        write_atomically(run.checkpoints / DECISIONS, text)
+    run.decisions = run.share.gathered(text)[0]
+    return amended_decisions(Decisions.model_validate_json(run.decisions), run.job.amendments)
+
+
+def _decide(run: Run, choice: Choice) -> Decisions:
     tokens = sum(run.objective.tokens(run.examples[row]) for step in run.steps for micro in step for row in micro)
-    decisions = decide(run.job.config, run.job.base.parameters, tokens, _machine())
+    decisions = decide(
+        decided_from(run.job.config, choice),
+        run.job.base.parameters,
+        tokens,
+        _machine(),
+        read_shape(Path(run.job.base.path)),
+        largest_micro_batch(run.steps, [run.objective.tokens(example) for example in run.examples]),
+    )
     if decisions.compile.value == "on" and not _machine().compiler and not _machine().cuda:
         raise TrainingFailed(
             "compilation was asked for and is not possible here",
@@ -137,8 +238,7 @@ def _decisions(run: Run) -> Decisions:
             why="no C++ compiler is installed",
             remedy="install g++, or set train.compile to auto or off",
         )
-    write_atomically(note, decisions.model_dump_json())
-    return decisions
+    return settled(decisions, choice)
 
 
 def _machine() -> Machine:
@@ -150,6 +250,7 @@ def _machine() -> Machine:
         free_bytes=torch.cuda.mem_get_info()[0] if cuda else psutil.virtual_memory().available,
         compiler=bool(shutil.which(os.environ.get("CXX", "g++"))),
         cores=physical_cores(),
+        flash_attention=cuda and importlib.util.find_spec(FLASH_PACKAGE) is not None,
     )
 
 

@@ -11,16 +11,17 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.chat_template import writes_tools
 from tasks.contracts import Message
 from tasks.errors import UsageError
 from tasks.tokens import count_tokens, load_tokenizer, stop_token_id
 
-CountTokens = Callable[[Sequence[Message]], int | None]
+CountTokens = Callable[[Sequence[Message], str], int | None]  # of a conversation and the tools it could call
 _REMEMBERED_WORDS = 200_000
 _LONGEST_REMEMBERED = 64
 _PROVEN_ON = 16  # conversations of each shard that are counted both ways
@@ -42,8 +43,18 @@ class Frame:
     ask: str
 
     def prompt(self, messages: Sequence[Message]) -> str:
-        turns = (self.heads[m.role] + m.content + self.tails[m.role] for m in messages)
-        return self.start + "".join(turns) + self.ask
+        return "".join(self.pieces(messages))
+
+    def pieces(self, messages: Sequence[Message]) -> Iterator[str]:
+        """The prompt, cut where each answer of the assistant begins, as `tasks.tokens` encodes it."""
+        text = self.start
+        for index, message in enumerate(messages):
+            text += self.heads[message.role]
+            if message.role == "assistant" and index:
+                yield text
+                text = ""
+            text += message.content + self.tails[message.role]
+        yield text + self.ask
 
 
 class TokenCounter:
@@ -72,32 +83,38 @@ class TokenCounter:
     def is_fast(self) -> bool:
         return self._frame is not None
 
+    @property
+    def writes_tools(self) -> bool:
+        """Whether conversations with tools are written by the model's template, so that they can be learned."""
+        return writes_tools(self._tokenizer)
+
     def proven(self, conversations: Sequence[Sequence[Message]]) -> CountTokens:
         """The fast way to count where it agrees with the exact one on some of the conversations, else the exact one."""
         sample = conversations[:_PROVEN_ON]
-        return self.fast if all(self.fast(c) == self.exact(c) for c in sample) else self.exact
+        return self.fast if all(self.fast(c, "") == self.exact(c, "") for c in sample) else self.exact
 
-    def exact(self, messages: Sequence[Message]) -> int | None:
+    def exact(self, messages: Sequence[Message], tools: str = "") -> int | None:
         """As training counts them; None where the model's template refuses the conversation."""
         try:
-            return count_tokens(self._tokenizer, messages)
+            return count_tokens(self._tokenizer, messages, tools)
         except UsageError:
             return None
 
-    def fast(self, messages: Sequence[Message]) -> int | None:
+    def fast(self, messages: Sequence[Message], tools: str = "") -> int | None:
         """The same number by joining and remembering, where that is possible for this conversation."""
         frame = self._frame
-        if frame is None or not messages or not all(self._is_plain(m, frame) for m in messages):
-            return self.exact(messages)
+        if frame is None or tools or not messages or not all(self._is_plain(m, frame) for m in messages):
+            return self.exact(messages, tools)
         if messages[-1].role != "assistant":
-            return self._tokens(frame.prompt(messages))
+            return sum(map(self._tokens, frame.pieces(messages)))
         if len(messages) == 1:
             return self.exact(messages)
-        return self._tokens(frame.prompt(messages[:-1])) + self._tokens(messages[-1].content + self._end)
+        return sum(map(self._tokens, frame.pieces(messages[:-1]))) + self._tokens(messages[-1].content + self._end)
 
     def _is_plain(self, message: Message, frame: Frame) -> bool:
         text = message.content
-        return message.role in frame.heads and text == text.strip() and self._special.search(text) is None
+        plain = message.role in frame.heads and not message.tool_calls
+        return plain and text == text.strip() and self._special.search(text) is None
 
     def _tokens(self, text: str) -> int:
         parts = self._special.split(text)

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tasks.chat_template import uses_tools
 from tasks.contracts import Message, Row
-from tasks.privacy.replacement import PLACEHOLDER
+from tasks.placeholders import PLACEHOLDER
 from tasks.validate.completeness import is_cut, is_unfinished
 from tasks.validate.config import ChecksConfig
 from tasks.validate.language import UNKNOWN, detect_language, obscene_words, toxicity
@@ -32,7 +33,7 @@ MEASURES = np.dtype(
         ("toxicity", "f8"), ("language_confidence", "f8"), ("length_ratio", "f8"),
         ("family", "u1"), ("role_order_ok", "?"), ("template_ok", "?"), ("tools_ok", "?"), ("tools_defined", "?"),
         ("answer_is_new", "?"), ("pair_differs", "?"), ("cut_answer", "?"), ("unfinished_answer", "?"),
-        ("without_tools", "?"), ("language_ok", "?"), ("quality", "u1"), ("language", "S3"),
+        ("tools_written", "?"), ("language_ok", "?"), ("quality", "u1"), ("language", "S3"),
     ]
 )  # fmt: skip
 _NAMES = MEASURES.names or ()
@@ -59,16 +60,21 @@ def family(row: Row) -> Family:
     return "chat" if row.tools or len(turns) > 2 or row.shape == "chat" else "pair"
 
 
-def measure(rows: Sequence[Row], checks: ChecksConfig, count: CountTokens) -> Any:
-    """Array of MEASURES, one line for each row, in order."""
+def measure(rows: Sequence[Row], checks: ChecksConfig, count: CountTokens, writes_tools: bool = False) -> Any:
+    """Array of MEASURES, one line for each row, in order.
+
+    Args:
+        writes_tools: whether the model's template writes tools, so that rows with tools can be learned.
+    """
     numbers = np.zeros(len(rows), dtype=MEASURES)
     obscene = obscene_words(checks.languages) if checks.max_toxicity < 1 else frozenset()
     for index, row in enumerate(rows):
         fine = has_role_order(row)
-        length = count(_spoken(row)) if fine else 0
+        written = writes_tools or not uses_tools(row.messages, row.tools)
+        length = _length(row, count, written) if fine else 0
         values = _text_measures(row, obscene) | _shape_measures(row) | _language(row, index, checks)
         values |= {
-            "without_tools": not uses_tools(row),
+            "tools_written": written,
             "tokens": length or 0,
             "template_ok": length is not None,
             "role_order_ok": fine,
@@ -84,16 +90,11 @@ def has_role_order(row: Row) -> bool:
     return _ROLES.fullmatch("".join(_turn(m) for m in row.messages)) is not None
 
 
-def uses_tools(row: Row) -> bool:
-    """Whether tools are defined, called or answering: `tasks.tokens` does not write them for any model yet."""
-    return bool(row.tools) or any(m.tool_calls or m.role == "tool" for m in row.messages)
-
-
-def _spoken(row: Row) -> tuple[Message, ...]:
-    """The turns without tools, which have no length that a model would see."""
-    if not uses_tools(row):
-        return row.messages
-    return tuple(m for m in row.messages if m.role != "tool" and not m.tool_calls)
+def _length(row: Row, count: CountTokens, written: bool) -> int | None:
+    """Tokens of a row; of one whose tools no model would see, those of the other turns."""
+    if written:
+        return count(row.messages, row.tools)
+    return count(tuple(m for m in row.messages if m.role != "tool" and not m.tool_calls), "")
 
 
 def _turn(message: Message) -> str:

@@ -72,7 +72,7 @@ def measure_shard(path: Path, work: Work) -> Measured:
     count = None
     while batch := list(islice(kept, _BATCH)):
         count = count or counter.proven([row.messages for row in batch])
-        made.append(measure(batch, work.checks, count))
+        made.append(measure(batch, work.checks, count, counter.writes_tools))
         named = {start + i: work.overlays.get(row.row_id) for i, row in enumerate(batch)} if work.overlays else {}
         accepted |= {position: o.accepted for position, o in named.items() if o and o.accepted}
         start += len(batch)

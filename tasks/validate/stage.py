@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tasks.validate.judge import RowVerdicts
     from tasks.validate.shards import Judged, Measured, Work
 
-REVISION = 2
+REVISION = 3
 DOCS = "data_docs"
 
 

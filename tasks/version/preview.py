@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from tasks.adapters.store import Store
 from tasks.contracts import Message, Row, Split
-from tasks.tokens import encode_example
+from tasks.tokens import LossOn, encode_example
 from tasks.version.catalog import find, rows_path
 from tasks.version.content import row_digest
 from tasks.version.lines import placed, rows_at
@@ -41,10 +41,10 @@ def rank(seed: int, digest: str) -> int:
 
 
 def learned_pieces(
-    tokenizer: Any, messages: Sequence[Message], loss_on: Literal["completion", "all"] = "completion"
+    tokenizer: Any, messages: Sequence[Message], loss_on: LossOn = "completion", tools: str = ""
 ) -> list[Piece]:
     """A conversation as the model gets it, template included, in pieces that are learned or not."""
-    encoded = encode_example(tokenizer, messages, loss_on)
+    encoded = encode_example(tokenizer, messages, loss_on, tools)
     pieces: list[Piece] = []
     start = 0
     for end in range(1, len(encoded.input_ids) + 1):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.config_file import known_keys, load_config, shown_values
+from deployments.config_file import Template, given_sections, known_keys, load_config, shown_values
 from tasks.errors import UsageError
 
 GOOD = "project: desk\ndata:\n  sources:\n    - path: rows.jsonl\ntrain:\n  epochs: 3\n"
@@ -68,7 +68,8 @@ def test_overrides_win_and_are_named_as_origin(tmp_path: Path) -> None:
     origins = {v.name: v.origin for v in shown_values(loaded)}
     assert origins["train.epochs"] == "--set train.epochs"
     assert origins["project"] == "config.yaml:1"
-    assert origins["train.rank"] == "default"
+    assert origins["train.rank"] == "preset balanced"
+    assert origins["model.base"] == "default"
 
 
 def test_a_misspelt_override_is_an_error(tmp_path: Path) -> None:
@@ -93,3 +94,74 @@ def test_every_value_is_shown_with_a_description(tmp_path: Path) -> None:
 def test_known_keys_follow_the_address() -> None:
     assert "sources" in known_keys(("data",))
     assert "path" in known_keys(("data", "sources", 0))
+
+
+def test_a_contradiction_names_field_line_and_remedy(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD + "  batch_rows: 16\n  micro_batch_rows: 5\n")
+    with pytest.raises(UsageError, match="micro_batch_rows must divide batch_rows") as caught:
+        load_config(path)
+    assert caught.value.where.endswith("config.yaml:8")
+    assert caught.value.remedy == "give one of 1, 2, 4, 8, 16"
+    with pytest.raises(UsageError) as caught:
+        load_config(path, ["train.micro_batch_rows=4", "train.adapter=full", "train.rank=8"])
+    assert caught.value.where == "--set train.rank"
+
+
+def test_on_and_off_need_no_quotes(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, GOOD + "  packing: off\n  compile: on\n"), ["train.fused_layers=off"]).config
+    assert (config.train.packing, config.train.compile, config.train.fused_layers) == ("off", "on", "off")
+
+
+@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("8", 8)])
+def test_auto_can_be_set_from_the_command_line(tmp_path: Path, text: str, value: object) -> None:
+    assert load_config(write(tmp_path, GOOD), [f"train.rank={text}"]).config.train.rank == value
+
+
+def test_rates_are_read_as_people_write_them(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, GOOD), ["train.learning_rate=2e-4"]).config.train.learning_rate == 2e-4
+
+
+def test_a_wrong_value_among_several_kinds_is_said_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config(write(tmp_path, GOOD + "  rank: nought\n"))
+    assert caught.value.what.startswith("`train.rank`: ")
+    assert "more" not in caught.value.what
+    assert "'auto'" in caught.value.what
+    assert caught.value.where.endswith("config.yaml:7")
+
+
+def test_shown_values_of_a_training_are_resolved(tmp_path: Path) -> None:
+    loaded = load_config(write(tmp_path, GOOD + "  rank: auto\n  preset: conservative\n"), ["train.learning_rate=auto"])
+    shown = {v.name: v for v in shown_values(loaded, rows=1200, parameters=135_000_000)}
+    assert shown["train.rank"][1:3] == (16, "config.yaml:7, auto: by data size, 1,200 rows")
+    assert shown["train.learning_rate"].value == 2e-3
+    assert shown["train.learning_rate"].origin.startswith("--set train.learning_rate, auto: ")
+    assert shown["train.epochs"][1:3] == (3.0, "config.yaml:6")
+    assert shown["train.alpha"][1:3] == (32, "every preset, auto: twice the rank")
+    assert shown["train.preset"][1:3] == ("conservative", "config.yaml:8")
+    unknown = {v.name: v for v in shown_values(loaded)}
+    assert unknown["train.rank"].value == "auto"
+    assert "worked out when data and model are known" in unknown["train.rank"].origin
+
+
+def test_a_template_holds_where_the_file_says_nothing(tmp_path: Path) -> None:
+    template = Template("small", {"train": {"rank": 4, "epochs": 9}, "gate": {"min_rows": 9}, "model": {"base": "b"}})
+    text = GOOD + "gate:\n"
+    loaded = load_config(write(tmp_path, text), ["model.base=smollm2-135m"], template)
+    assert (loaded.config.train.rank, loaded.config.train.epochs) == (4, 3)
+    shown = {v.name: v for v in shown_values(loaded)}
+    assert shown["train.rank"].origin == shown["gate.min_rows"].origin == "template small"
+    assert shown["train.epochs"].origin == "config.yaml:6"
+    assert shown["model.base"].origin == "--set model.base"
+
+
+def test_a_contradiction_with_a_template_names_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config(write(tmp_path, GOOD + "  adapter: full\n"), (), Template("small", {"train": {"rank": 4}}))
+    assert caught.value.where == "template small"
+
+
+def test_given_sections_hold_what_was_given(tmp_path: Path) -> None:
+    loaded = load_config(write(tmp_path, GOOD + "model:\n  base: ./mine\n"), ["train.rank=8"])
+    sections = given_sections(loaded, ("model", "train", "gate"))
+    assert sections == {"model": {"base": str(tmp_path / "mine")}, "train": {"epochs": 3.0, "rank": 8}}

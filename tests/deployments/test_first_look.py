@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
-from deployments.config_file import load_config
+from deployments.config_file import Template, load_config
 from deployments.first_look import Look, describe, look_at, sizes_for
 from tasks.errors import DataRefused, UsageError
+from tasks.train.recipe import Facts, resolve_recipe
 from tests.tiny_project import make_rows, write_rows
 
 
@@ -48,6 +49,31 @@ def test_chat_rows_that_fit_are_all_used(tmp_path: Path) -> None:
     assert config.train.max_rows is None
     assert sizes.train_share == 1
     assert config.gate.min_retention_share == 0.7
+
+
+def test_a_first_training_has_the_rate_that_the_built_in_model_learns_with(tmp_path: Path) -> None:
+    write_rows(tmp_path / "chats.jsonl", make_rows(60, seed=3))
+    text, _ = describe(look_at([tmp_path / "chats.jsonl"], tmp_path), minutes=30, gflops=800, project="")
+    (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+    config = load_config(tmp_path / "config.yaml").config
+    found = resolve_recipe(config.train, Facts(rows=60, parameters=134_515_008))
+    assert (found.recipe.learning_rate, found.recipe.rank, found.recipe.batch_rows) == (2e-3, 16, 16)
+    assert found.origins["learning_rate"].startswith("auto: ")
+    assert not found.warnings
+
+
+def test_a_template_takes_the_place_of_what_is_proposed(tmp_path: Path) -> None:
+    write_rows(tmp_path / "chats.jsonl", make_rows(60, seed=3))
+    template = Template("mine", {"train": {"adapter": "lora", "target_modules": ["q_proj"], "max_rows": None},
+                                 "registry": {"model_name": "x.1"}})  # fmt: skip
+    look = look_at([tmp_path / "chats.jsonl"], tmp_path)
+    text, _ = describe(look, minutes=30, gflops=800, project="", template=template)
+    (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+    config = load_config(tmp_path / "config.yaml").config
+    assert (config.train.adapter, config.train.target_modules, config.train.max_rows) == ("lora", ("q_proj",), None)
+    assert config.registry.model_name == "x.1"
+    assert text.count("adapter:") == 1
+    assert "max_rows: null   # template mine" in text
 
 
 def test_long_rows_raise_the_limit(tmp_path: Path) -> None:

@@ -45,3 +45,14 @@ def test_a_user_tag_becomes_a_keyed_hash_of_this_home(home: Path) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     key.unlink()
     assert request_log.user_hash("ann@example.com") != tag
+
+
+def test_requests_are_found_by_who_is_named_in_them_until_they_are_deleted(home: Path) -> None:
+    request_log.append(logged(1, 1), ("a" * 32, "b" * 32), "key")
+    request_log.append(logged(2, 1), ("b" * 32,), "key")
+    request_log.append(logged(3, 1))
+    assert request_log.of_subjects(["a" * 32]) == ("chatcmpl-1",)
+    assert request_log.of_subjects(["b" * 32, "c" * 32]) == ("chatcmpl-1", "chatcmpl-2")
+    assert request_log.by_key() == {"": 1, "key": 2}
+    assert request_log.delete(["chatcmpl-1"]) == 1
+    assert request_log.of_subjects(["a" * 32, "b" * 32]) == ("chatcmpl-2",)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
+from tasks.adapters import request_log
 from tasks.adapters.pseudonym_key import fingerprint, pseudonym_key
-from tasks.adapters.request_log import user_hash
+from tasks.adapters.request_log import LoggedRequest, user_hash
 from tasks.adapters.store import Store
-from tasks.contracts import Row
+from tasks.contracts import Message, Row
 from tasks.erase.find import find
 from tasks.erase.plan import make_plan
 from tasks.erase.search import Search, metadata_query
@@ -89,3 +92,16 @@ def test_a_row_of_a_request_log_is_found_by_the_tag_of_its_user_and_leads_to_the
     plan = make_plan(Store.open(), Search(users=(user_hash("ann-7"),)), name_of, "k")
     assert plan.row_ids == (row.row_id,)
     assert plan.requests == ("chatcmpl-2",)
+
+
+def test_a_request_that_names_the_person_leads_to_the_rows_that_were_made_of_it(person: Home) -> None:
+    """Such a row holds the placeholder only: it was redacted before it was logged."""
+    asked = LoggedRequest(id="chatcmpl-9", at=datetime.now(UTC), model="m", version=1, answer="yes",
+                          prompt=(Message(role="user", content="write to <EMAIL_ADDRESS>"),), prompt_tokens=1,
+                          completion_tokens=1, milliseconds=1)  # fmt: skip
+    request_log.append(asked, subjects("dora@example.com"), "k")
+    row = some_row(600, "write to <EMAIL_ADDRESS>", metadata={"request": "chatcmpl-9"})
+    versioned([*some_rows(5), row], project="logs")
+    plan = make_plan(Store.open(), Search(subjects=subjects("dora@example.com")), name_of, "k")
+    assert (plan.row_ids, plan.requests) == ((row.row_id,), ("chatcmpl-9",))
+    assert plan.other_requests == {"": 2}

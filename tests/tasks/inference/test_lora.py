@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tasks.contracts import Quantization
 from tasks.errors import UsageError
 from tasks.inference.lora import attach
 from tasks.inference.weights import load_base
@@ -43,7 +44,35 @@ def test_same_logits_as_peft(tiny_model: Path, adapter: Path) -> None:
     torch.testing.assert_close(ours, theirs, rtol=3e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize("odd", [{"use_dora": True}, {"peft_type": "IA3"}, {"rank_pattern": {"x": 2}}])
+@pytest.mark.parametrize(
+    ("settings", "quantization"),
+    [({"use_dora": True}, "nf4"), ({"use_rslora": True}, "nf4"), ({"use_dora": True}, "none"), ({}, "int8")],
+)
+def test_other_kinds_compute_what_peft_computes(
+    tiny_model: Path, tmp_path: Path, settings: dict[str, bool], quantization: Quantization
+) -> None:
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", **settings)
+    made = get_peft_model(load_base(tiny_model, quantization), config)
+    for name, parameter in made.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+        if "magnitude" in name:
+            parameter.data *= 1 + torch.rand_like(parameter)
+    made.save_pretrained(tmp_path)
+    ids = torch.arange(3, 23)[None]
+    base = load_base(tiny_model, quantization)
+    without = base(input_ids=ids).logits
+    theirs = PeftModel.from_pretrained(load_base(tiny_model, quantization), str(tmp_path))(input_ids=ids).logits
+    attach(base, tmp_path)
+    ours = base(input_ids=ids).logits
+    assert (ours - without).abs().max() > 0.01
+    torch.testing.assert_close(ours, theirs, rtol=3e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("odd", [{"bias": "all"}, {"peft_type": "IA3"}, {"rank_pattern": {"x": 2}}])
 def test_another_kind_of_adapter_is_refused(
     tiny_model: Path, adapter: Path, tmp_path: Path, odd: dict[str, object]
 ) -> None:

@@ -12,7 +12,7 @@ import psutil
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import DataRefused, UsageError
@@ -316,6 +316,25 @@ def test_parts_hold_the_same_records_as_the_whole(
         small = Reader(Path(folder), ReadLimits(part_bytes=part_bytes, part_records=part_records))
         assert small(format, content.encode(encoding)) == whole
         assert [r.index for r in whole] == sorted({r.index for r in whole})
+
+
+CELLS = st.sampled_from(['"', '""', ',"', '",', "x", '","', "\n", "\n", '\nx","y', "\r\n", "\r", "word " * 9])
+
+
+@given(st.lists(CELLS, min_size=20, max_size=300).map("".join), st.integers(70, 400))
+@settings(deadline=None)
+def test_looking_ahead_for_the_end_of_a_field_reads_the_same_rows(table: str, limit: int) -> None:
+    """In UTF-16 nothing is looked ahead: lines are gone through one by one."""
+    if not table.strip('"\r\n, '):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        fast = Reader(Path(folder), ReadLimits(record_bytes=limit))("csv", f"a,b\n{table}".encode())
+        plain = Reader(Path(folder), ReadLimits(record_bytes=2 * limit))("csv", f"a,b\n{table}".encode("utf-16-le"))
+    assert [_seen(record, limit) for record in fast] == [_seen(record, limit) for record in plain]
+
+
+def _seen(record: RawRecord, limit: int) -> tuple[object, ...]:
+    return record.index, record.line, record.raw[:limit], record.value, codes([record])
 
 
 @given(st.binary(max_size=300))

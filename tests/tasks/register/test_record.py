@@ -55,9 +55,22 @@ def test_lineage_scores_and_files(home: Path, tiny_model: Path) -> None:
         "gate.md",
         "gate.json",
         "evaluation.json",
+        "recipe.json",
         "config.yaml",
         "dataset_manifest.json",
     }
+
+
+def test_what_was_worked_out_is_kept_with_its_reason(home: Path, tiny_model: Path) -> None:
+    recipe = {"rank": "8 (auto: by data size, 50 rows)", "seed": "17 (default)", "unusual": "epochs 40 is outside"}
+    evidence = make_evidence(tiny_model, 1)
+    evidence = evidence.model_copy(update={"trained": evidence.trained.model_copy(update={"recipe": recipe})})
+    told = entry(NAME, evidence, CONFIG, "{}", None)
+    assert json.loads(told.texts["recipe.json"]) == recipe
+    card = told.texts["model_card.md"]
+    assert "rank: 8 (auto: by data size, 50 rows)" in card
+    assert "epochs 40 is outside" in card
+    assert "17 (default)" not in card
 
 
 def test_the_card_says_where_it_comes_from_and_what_was_not_measured(home: Path, tiny_model: Path) -> None:

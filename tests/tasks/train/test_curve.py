@@ -58,8 +58,11 @@ def test_the_page_says_what_was_decided() -> None:
         curve=curve(3),
         decisions={"compile": "off: too short a run"},
         seconds=4,
+        interruptions=2,
+        history=("interrupted 1×, resumed at step 40",),
     )
     page = training_markdown(trained)
     assert "| compile | off: too short a run |" in page
     assert "| rows | 9 of 12 |" in page
+    assert "| interruptions | interrupted 2×, resumed<br>interrupted 1×, resumed at step 40 |" in page
     assert "| 3 | 1.000 | 1.00e-03 | 200 |" in page

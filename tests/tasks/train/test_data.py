@@ -31,6 +31,29 @@ def test_completion_or_all(tokenizer: Any) -> None:
     assert sum(completion.learned) < sum(everything.learned) == len(everything.input_ids) - 1
 
 
+def test_every_answer_with_loss_on_assistant(tokenizer: Any) -> None:
+    first, last = make_row(0, "Where?", "Here.").messages, make_row(1, "When?", "Now.").messages
+    row = make_row(0, "", "").model_copy(update={"messages": (*first, *last)})
+    (one,) = encode_rows(tokenizer, [row], Recipe(), 100)
+    (both,) = encode_rows(tokenizer, [row], Recipe(loss_on="assistant"), 100)
+    assert one.input_ids == both.input_ids
+    learned = [i for i, counts in zip(both.input_ids, both.learned, strict=True) if counts]
+    assert tokenizer.decode(learned) == "Here.<|im_end|>Now.<|im_end|>"
+
+
+def test_a_row_with_tools_that_the_template_does_not_write_is_named(tokenizer: Any) -> None:
+    row = make_row(7, "Where?", "Here.").model_copy(update={"tools": '[{"function": {"name": "f"}}]'})
+    with pytest.raises(TrainingFailed, match="tool calls") as caught:
+        encode_rows(tokenizer, [row], Recipe(), 100)
+    assert caught.value.where == "row dddddddddddddddd:7"
+
+
+def test_sequence_tokens_is_the_longest_row(tokenizer: Any) -> None:
+    encode_rows(tokenizer, make_rows(1), Recipe(sequence_tokens=40), 100)
+    with pytest.raises(TrainingFailed, match=r"longer than train\.sequence_tokens"):
+        encode_rows(tokenizer, make_rows(1), Recipe(sequence_tokens=8), 100)
+
+
 def test_max_rows_is_a_seeded_sample() -> None:
     some = chosen_rows(make_rows(20), Recipe(max_rows=5))
     assert len(some) == 5

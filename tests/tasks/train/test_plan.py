@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.train.plan import Machine, decide, learning_rate_share, plan_steps, sampled_rows
+from tasks.errors import UsageError
+from tasks.train.plan import (
+    Decisions,
+    Machine,
+    activation_bytes,
+    decide,
+    largest_micro_batch,
+    learning_rate_share,
+    plan_steps,
+    sampled_rows,
+)
 from tasks.train.recipe import Recipe
+from tasks.train.shape import shape_of
 
 LAPTOP = Machine(cuda=False, free_bytes=8_000_000_000, compiler=True, cores=2)
+CUDA = LAPTOP.model_copy(update={"cuda": True})
 SMOLLM = 134_515_008
+SHAPE = shape_of(
+    {
+        "architectures": ["LlamaForCausalLM"],
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "vocab_size": 49152,
+        "tie_word_embeddings": True,
+        "hidden_act": "silu",
+    }
+)
 
 
 @given(
@@ -72,33 +98,96 @@ def test_the_learning_rate_warms_up_and_decays() -> None:
     assert learning_rate_share(0, 100, 0.0) == 1.0
 
 
+def decided(recipe: Recipe, tokens: int = 50_000, machine: Machine = LAPTOP, **more: Any) -> Decisions:
+    return decide(recipe, more.pop("parameters", SMOLLM), tokens, machine, more.pop("shape", SHAPE), **more)
+
+
 def test_nf4_is_expanded_where_memory_allows() -> None:
-    assert decide(Recipe(), SMOLLM, 50_000, LAPTOP).expand_nf4.value == "on"
-    tight = decide(Recipe(), 7_000_000_000, 50_000, LAPTOP).expand_nf4
+    assert decided(Recipe()).expand_nf4.value == "on"
+    tight = decided(Recipe(), parameters=7_000_000_000).expand_nf4
     assert tight.value == "off"
     assert "56.0 GB" in tight.reason
-    assert decide(Recipe(), SMOLLM, 50_000, LAPTOP.model_copy(update={"cuda": True})).expand_nf4.value == "off"
-    assert decide(Recipe(expand_nf4="off"), SMOLLM, 50_000, LAPTOP).expand_nf4.reason == "configured"
-    assert decide(Recipe(adapter="lora"), SMOLLM, 50_000, LAPTOP).expand_nf4.value == "off"
+    assert decided(Recipe(), machine=CUDA).expand_nf4.value == "off"
+    assert decided(Recipe(expand_nf4="off")).expand_nf4.reason == "configured"
+    assert decided(Recipe(adapter="lora")).expand_nf4.value == "off"
 
 
 def test_compilation_pays_only_in_long_runs() -> None:
-    short, long = (decide(Recipe(), SMOLLM, tokens, LAPTOP).compile for tokens in (60_000, 3_000_000))
+    short, long = (decided(Recipe(), tokens).compile for tokens in (60_000, 3_000_000))
     assert (short.value, long.value) == ("off", "on")
-    assert "costs about 110 s" in short.reason
+    assert "kernels would save" in short.reason
+    blocks = decided(Recipe(fused_layers="off"), 60_000).compile
+    assert "cost about 110 s" in blocks.reason
     bare = LAPTOP.model_copy(update={"compiler": False})
-    assert decide(Recipe(), SMOLLM, 3_000_000, bare).compile.reason == "no C++ compiler is installed"
-    assert decide(Recipe(compile="on"), SMOLLM, 1, bare).compile.value == "on"
+    assert decided(Recipe(), 3_000_000, bare).compile.reason == "no C++ compiler is installed"
+    assert decided(Recipe(compile="on"), 1, bare).compile.value == "on"
 
 
 def test_adapters_are_fp32_where_our_layers_compute() -> None:
-    assert decide(Recipe(), SMOLLM, 1, LAPTOP).adapter_precision.value == "fp32"
-    assert decide(Recipe(dropout=0.1), SMOLLM, 1, LAPTOP).adapter_precision.value == "bf16"
-    assert decide(Recipe(expand_nf4="off"), SMOLLM, 1, LAPTOP).adapter_precision.value == "bf16"
-    assert decide(Recipe(adapter="lora"), SMOLLM, 1, LAPTOP).adapter_precision.value == "fp32"
+    assert decided(Recipe()).adapter_precision.value == "fp32"
+    assert decided(Recipe(dropout=0.1)).adapter_precision.value == "bf16"
+    assert decided(Recipe(expand_nf4="off")).adapter_precision.value == "bf16"
+    assert decided(Recipe(fused_layers="off")).adapter_precision.value == "bf16"
+    assert decided(Recipe(adapter="lora")).adapter_precision.value == "fp32"
+
+
+def test_layers_are_fused_where_that_computes_the_same() -> None:
+    assert decided(Recipe()).fused_layers.value == "on"
+    assert decided(Recipe(fused_layers="off")).fused_layers.reason == "configured"
+    for recipe, why in (
+        (Recipe(dropout=0.1), "dropout"),
+        (Recipe(adapter="dora"), "dora"),
+        (Recipe(adapter="lora_8bit"), "lora_8bit"),
+        (Recipe(expand_nf4="off"), "4-bit"),
+    ):
+        found = decided(recipe).fused_layers
+        assert found.value == "off"
+        assert why in found.reason
+        with pytest.raises(UsageError, match="fused layers were asked for"):
+            decided(recipe.model_copy(update={"fused_layers": "on"}))
+    other = SHAPE.model_copy(update={"architecture": "PhiForCausalLM"})
+    assert "PhiForCausalLM" in decided(Recipe(), shape=other).fused_layers.reason
+
+
+def test_rows_share_a_sequence_where_attention_goes_row_by_row() -> None:
+    assert decided(Recipe()).packing.value == "on"
+    assert decided(Recipe(fused_layers="off")).packing.value == "off"
+    assert decided(Recipe(fused_layers="off", packing="on")).packing.reason == "configured"
+    assert decided(Recipe(packing="off")).packing.value == "off"
+    assert decided(Recipe(method="dpo", packing="on")).packing.value == "off"
+    assert decided(Recipe(target_modules=("q_proj",))).packing.value == "off"
+    assert decided(Recipe(), machine=CUDA).packing.value == "off"
+    flash = CUDA.model_copy(update={"flash_attention": True})
+    assert "FlashAttention" in decided(Recipe(), machine=flash).packing.reason
+
+
+def test_activations_are_computed_again_where_memory_is_short() -> None:
+    rows = (512,) * 64
+    found = decided(Recipe(), micro_batch=rows).activation_checkpointing
+    assert found.value == "on"
+    assert "activations need about" in found.reason
+    assert decided(Recipe(), micro_batch=(73,) * 16).activation_checkpointing.value == "off"
+    assert decided(Recipe(activation_checkpointing="off"), micro_batch=rows).activation_checkpointing.value == "off"
+    assert activation_bytes(SHAPE, (20, 20)) < activation_bytes(SHAPE, (40,)) < activation_bytes(SHAPE, (40, 1))
+
+
+def test_only_learned_tokens_reach_the_head_unless_told_otherwise() -> None:
+    assert decided(Recipe()).learned_head.value == "on"
+    assert decided(Recipe(learned_head="off")).learned_head.value == "off"
+
+
+def test_a_pack_is_no_longer_than_asked_for() -> None:
+    lengths = [30] * 12
+    short = Recipe(batch_rows=12, micro_batch_rows=12, epochs=1, sequence_tokens=100)
+    (step,) = plan_steps(lengths, short)
+    assert [len(micro) for micro in step] == [3, 3, 3, 3]
+    assert sorted(row for micro in step for row in micro) == list(range(12))
+    (padded,) = plan_steps(lengths, short.model_copy(update={"packing": "off"}))
+    assert [len(micro) for micro in padded] == [12]
+    assert largest_micro_batch([step], lengths) == (30, 30, 30)
 
 
 def test_decisions_read_as_text() -> None:
-    texts = decide(Recipe(), SMOLLM, 1, LAPTOP).texts()
+    texts = decided(Recipe()).texts()
     assert texts["device"] == "cpu: no CUDA device; 2 cores"
-    assert set(texts) == {"device", "expand_nf4", "compile", "adapter_precision"}
+    assert {"expand_nf4", "fused_layers", "packing", "learned_head", "compile"} < set(texts)

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from tasks.digest import canonical_json, digest_file
 from tasks.errors import TrainingFailed
 from tasks.inference.engine import Engine
 from tasks.train.adapter import CONFIG, WEIGHTS, adapter_digest
+from tasks.train.checkpoint import DECISIONS, MARKER
 from tasks.train.plan import Job
 from tasks.train.worker import RESULT, Result, run_job
 from tests.tasks.train.training_rows import make_job, make_rows
@@ -27,12 +29,12 @@ def result_of(job: Job, stop_asked: Callable[[], bool] = NEVER) -> Result:
 
 
 def stop_at(step: int) -> Callable[[], bool]:
-    """Asks to stop once `step` steps are done; counts by being asked once before and twice a step."""
+    """Asks to stop once `step` steps are done; counts by being asked once before and once a step."""
     asked: list[int] = []
 
     def stop() -> bool:
         asked.append(1)
-        return len(asked) >= 2 * step
+        return len(asked) > step
 
     return stop
 
@@ -101,7 +103,7 @@ def test_dropout_and_quantisation_matter(home: Path, tiny_model: Path, tmp_path:
 def test_a_damaged_checkpoint_is_passed_over(home: Path, tiny_model: Path, tmp_path: Path, whole: Whole) -> None:
     job = make_job(tmp_path, tiny_model)
     assert not run_job(job, stop_at(4))
-    (job.work / "checkpoints" / "step-00000004" / "tensors.safetensors").write_bytes(b"torn")
+    (job.work / "checkpoints" / "step-00000004" / "adapter.safetensors").write_bytes(b"torn")
     assert result_of(job).adapter_digest == whole[1].adapter_digest
 
 
@@ -114,10 +116,13 @@ def test_a_stop_before_the_first_step_does_not_train(home: Path, tiny_model: Pat
 def test_decisions_are_taken_once(home: Path, tiny_model: Path, tmp_path: Path) -> None:
     job = make_job(tmp_path, tiny_model)
     assert not run_job(job, stop_at(1))
-    note = job.work / "checkpoints" / "decisions.json"
-    decided = json.loads(note.read_text())
+    (job.work / "checkpoints" / "decisions.json").write_text("damaged")
+    checkpoint = job.work / "checkpoints" / "step-00000001"
+    decided = json.loads((checkpoint / DECISIONS).read_text())
     decided["device"]["reason"] = "written by the first start"
-    note.write_text(json.dumps(decided))
+    (checkpoint / DECISIONS).write_text(json.dumps(decided))
+    digests = json.loads((checkpoint / MARKER).read_text()) | {DECISIONS: digest_file(checkpoint / DECISIONS)}
+    (checkpoint / MARKER).write_text(canonical_json(digests))
     assert result_of(job).decisions["device"] == "cpu: written by the first start"
 
 

@@ -15,7 +15,7 @@ CHECKS = ChecksConfig()
 
 
 def measured(row: Row, checks: ChecksConfig = CHECKS) -> Any:
-    return measure([row], checks, lambda messages: sum(len(m.content.split()) for m in messages))[0]
+    return measure([row], checks, lambda messages, _: sum(len(m.content.split()) for m in messages))[0]
 
 
 def talk(*turns: tuple[str, str], **changes: Any) -> Row:
@@ -24,7 +24,7 @@ def talk(*turns: tuple[str, str], **changes: Any) -> Row:
 
 
 def test_one_line_for_each_row() -> None:
-    numbers = measure([make_row(i, f"question {i}") for i in range(3)], CHECKS, lambda _: 12)
+    numbers = measure([make_row(i, f"question {i}") for i in range(3)], CHECKS, lambda *_: 12)
     assert numbers.dtype == MEASURES
     assert numbers["record"].tolist() == [0, 1, 2]
     assert numbers["tokens"].tolist() == [12, 12, 12]
@@ -37,7 +37,7 @@ def test_lengths_do_not_count_outer_blanks() -> None:
 
 
 def test_a_template_that_refuses_the_row() -> None:
-    line = measure([make_row(0, "a b c")], CHECKS, lambda _: None)[0]
+    line = measure([make_row(0, "a b c")], CHECKS, lambda *_: None)[0]
     assert not line["template_ok"]
     assert line["tokens"] == 0
 
@@ -140,7 +140,7 @@ def test_languages_are_judged_where_they_are_configured() -> None:
     assert not measured(german, ChecksConfig(languages=("en",)))["language_ok"]
     assert measured(german, ChecksConfig(languages=("en", "de")))["language_ok"]
     assert measured(make_row(0, "Fahrrad", "ja"), ChecksConfig(languages=("en",)))["language_ok"]
-    many = measure([german] * 20, CHECKS, lambda _: 1)
+    many = measure([german] * 20, CHECKS, lambda *_: 1)
     assert (many["language"] != b"").sum() == 2
 
 
@@ -165,7 +165,7 @@ def test_the_score_is_the_weighted_sum_of_the_documented_marks() -> None:
     ],
 )  # fmt: skip
 def test_each_mark_lowers_the_score(column: str, value: float, mark: str) -> None:
-    line = measure([make_row(0, "Where is my bicycle, please?", "It is on its way to you.")], CHECKS, lambda _: 30)
+    line = measure([make_row(0, "Where is my bicycle, please?", "It is on its way to you.")], CHECKS, lambda *_: 30)
     before, marks_before = int(quality(line)[0]), marks(line)
     line[column] = value
     assert quality(line)[0] < before

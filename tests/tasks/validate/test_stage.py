@@ -12,10 +12,10 @@ import pytest
 
 from tasks.adapters.row_files import count_reasons, reason_code
 from tasks.adapters.store import Store
+from tasks.chat_template import CHATML
 from tasks.contracts import Message, Row, ToolCall
 from tasks.digest import digest_folder
 from tasks.errors import DataRefused, EnvironmentUnusable, UsageError
-from tasks.tokens import CHATML
 from tasks.validate.config import ChecksConfig
 from tasks.validate.expectations import RuleResult, offline, project_folder
 from tasks.validate.judge import compare_counts
@@ -128,6 +128,17 @@ def test_a_row_for_every_critical_rule_is_quarantined_for_it(judged: Any, store:
 
 def suite(name: str) -> Any:
     return read_suite(project_folder() / "expectations" / f"{name}_rules.json")
+
+
+def test_rows_with_tools_are_kept_where_the_template_writes_them(store: Store, tmp_path: Path) -> None:
+    writing = "{% for tool in tools or [] %}{{ tool | tojson }}{% endfor %}" + CHATML.replace(
+        "<|im_end|>\n'", "' + (m.tool_calls | tojson if m.tool_calls else '') + '<|im_end|>\n'"
+    ).replace("message", "m").replace("ms", "messages")
+    model = make_tiny_model(tmp_path / "model", template=writing)
+    called = make_row(118, "", messages=tools(ToolCall(id="1", name="f", arguments="{}"), "1"),
+                      tools='[{"type": "function", "function": {"name": "f", "description": "finds"}}]')  # fmt: skip
+    verdict = judge_rows(stored([*good(20), called], store), CHECKS, "t", model, store)
+    assert verdict.validated.rows.counts.kept == 21
 
 
 def test_a_row_for_every_warning_is_kept_and_reported(judged: Any, store: Store) -> None:

@@ -1,0 +1,177 @@
+"""Do DPO and IPO make the better answer of a pair the likelier one, on pairs that were not learned?
+
+    python -m bench.preferences --data FILE [--work FOLDER] [--short]
+
+Two sets. `generated`: pairs with a hidden rule (bench/preference_corpus.py), at least 200 of them held out.
+`file`: the pairs of FILE (a JSON list with conversations, chosen, rejected), cross-validated: in each of three seeds
+every pair is held out once. Each fold trains SFT on the chosen answers, and goes on from there with DPO, with IPO, and
+with SFT for as much work again (`sft_longer`), so that DPO and IPO do not win by training longer.
+
+Preference accuracy is the share of held-out pairs with log p(chosen) > log p(rejected): `plain` compares the sums over
+an answer's tokens, `per_token` their means. Differences to SFT are paired by pair (a pair's mean over the seeds), with
+a 95% percentile bootstrap over pairs.
+
+What is done is kept in WORK/results.json after every variant: the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.preference_corpus import fold_of, generated, read_pairs, short_enough
+from bench.preference_folds import VARIANTS, Measured, forget, measure, train_variant
+from tasks.adapters.store import write_atomically
+from tasks.adapters.threads import thread_environment
+from tasks.contracts import BaseModelRef, Estimate, Row
+
+os.environ.update(thread_environment())
+
+_SFT = {"learning_rate": 5e-4, "epochs": 1, "batch_rows": 16, "micro_batch_rows": 8, "max_rows": None}
+_SETTINGS: dict[str, Any] = {"sft": _SFT, "preference": {**_SFT, "learning_rate": 2e-4, "beta": 0.1}}
+_SHORT_SETTINGS: dict[str, Any] = {
+    "sft": {**_SFT, "learning_rate": 1e-2, "rank": 8},
+    "preference": {**_SFT, "learning_rate": 1e-2, "rank": 8, "beta": 0.1},
+}
+_HELD_OUT = 200
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="JSON file of pairs; without it only the generated set is run")
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--work", type=Path, default=Path("bench-preferences"), help="folder that makes it resumable")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=300, help="generated pairs to learn from")
+    parser.add_argument("--max-tokens", type=int, default=512, help="longer pairs of the file are left out")
+    parser.add_argument("--short", action="store_true", help="the tiny model of the tests and few pairs")
+    parser.add_argument("--only-first-fold", action="store_true", help="one fold of each set, then stop")
+    options = parser.parse_args()
+    if options.short:
+        options.model, options.pairs, options.seeds, options.folds = _tiny(options.work), 48, 1, 2
+    print(json.dumps(run(options)))
+
+
+def run(options: Any) -> dict[str, Any]:
+    """Every fold of both sets, and what they say together."""
+    from tasks.adapters.base_models import resolve
+    from tasks.tokens import load_tokenizer
+
+    base = resolve(str(options.model))
+    settings = _SHORT_SETTINGS if options.short else _SETTINGS
+    results = Results(options.work / "results.json")
+    held_out = 24 if options.short else _HELD_OUT
+    for seed in range(1 if options.only_first_fold else options.seeds):
+        rows = generated(options.pairs + held_out, seed)
+        fold(results, f"generated/{seed}", base, rows[: options.pairs], rows[options.pairs :], settings, seed, options.work)
+    if options.data:
+        pairs = short_enough(read_pairs(options.data), load_tokenizer(Path(base.path)), options.max_tokens)
+        pairs = pairs[:40] if options.short else pairs
+        for seed in range(1 if options.only_first_fold else options.seeds):
+            for number in range(1 if options.only_first_fold else options.folds):
+                kept = [fold_of(i, seed, options.folds, len(pairs)) == number for i in range(len(pairs))]
+                learn, held = ([r for r, k in zip(pairs, kept, strict=True) if k is wanted] for wanted in (False, True))
+                fold(results, f"file/{seed}/{number}", base, learn, held, settings, seed, options.work)
+    return {"bench": "preferences", "model": Path(str(options.model)).name, "sets": summaries(results)}
+
+
+class Results:
+    """Name of a fold → variant → measured pairs, in a file that is written after each variant."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.found: dict[str, dict[str, Measured]] = (
+            json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        )
+
+    def add(self, name: str, variant: str, measured: Measured) -> None:
+        self.found.setdefault(name, {})[variant] = measured
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.file, json.dumps(self.found))
+
+
+def fold(
+    results: Results,
+    name: str,
+    base: BaseModelRef,
+    learn: Sequence[Row],
+    held: Sequence[Row],
+    settings: dict[str, Any],
+    seed: int,
+    work: Path,
+) -> None:
+    """Train and measure every variant that is not measured yet."""
+    place = work / name.replace("/", "-")
+    for variant in VARIANTS:
+        if variant not in results.found.get(name, {}):
+            adapter = train_variant(variant, base, learn, settings, seed, place)
+            results.add(name, variant, measure(base, adapter, held))
+            plain, per_token = (accuracy(results.found[name][variant], by) for by in ("plain", "per_token"))
+            print(f"{name:<16}{variant:<12}plain {plain:6.1%}   per token {per_token:6.1%}", flush=True)
+    forget(place)
+
+
+def right(values: Sequence[float], by: str) -> bool:
+    """Whether the chosen answer of a measured pair is the likelier one."""
+    chosen, chosen_tokens, rejected, rejected_tokens = values
+    return chosen > rejected if by == "plain" else chosen / chosen_tokens > rejected / rejected_tokens
+
+
+def accuracy(measured: Measured, by: str) -> float:
+    return statistics.fmean(right(values, by) for values in measured.values())
+
+
+def summaries(results: Results) -> dict[str, Any]:
+    """For each set: accuracy of every variant, and what DPO and IPO gain over both ways of SFT."""
+    return {
+        kind: {by: _summary(_by_pair(results, kind, by)) for by in ("plain", "per_token")}
+        for kind in sorted({name.split("/")[0] for name in results.found})
+    }
+
+
+def _by_pair(results: Results, kind: str, by: str) -> dict[str, dict[str, float]]:
+    """variant → pair → share of seeds in which it is right. Generated pairs are other pairs in every seed."""
+    found: dict[str, dict[str, list[bool]]] = {}
+    for name, variants in results.found.items():
+        if name.split("/")[0] == kind and len(variants) == len(VARIANTS):
+            for variant, measured in variants.items():
+                for pair, values in measured.items():
+                    own = f"{name}/{pair}" if kind == "generated" else pair
+                    found.setdefault(variant, {}).setdefault(own, []).append(right(values, by))
+    return {variant: {pair: statistics.fmean(v) for pair, v in pairs.items()} for variant, pairs in found.items()}
+
+
+def _summary(by_pair: dict[str, dict[str, float]]) -> dict[str, Any]:
+    from tasks.evaluate.statistics import bootstrap
+
+    if not by_pair:
+        return {}
+    pairs = sorted(by_pair["sft"])
+    told: dict[str, Any] = {"pairs": len(pairs)}
+    told |= {variant: round(statistics.fmean(values.values()), 4) for variant, values in by_pair.items()}
+    for variant in ("dpo", "ipo"):
+        for other in ("sft", "sft_longer"):
+            gains = [by_pair[variant][pair] - by_pair[other][pair] for pair in pairs]
+            told[f"{variant}_over_{other}"] = _rounded(bootstrap(sorted(gains), 17))
+    return told
+
+
+def _rounded(found: Estimate) -> dict[str, float]:
+    return {key: round(value, 4) for key, value in found.model_dump().items()}
+
+
+def _tiny(work: Path) -> str:
+    from tests.tiny_model import make_tiny_model
+
+    folder = work / "tiny"
+    return str(folder if folder.is_dir() else make_tiny_model(folder, embedding_scale=6.0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Trials of settings, compared on rows that are neither learned nor held out.
+
+The main job does this by itself where its preset says so (`quality`); `flows/sweep_finetune.py` does it for a given space.
+"""
+
+from prefect import flow
+
+from tasks.config import RunConfig
+from tasks.contracts import BaseModelRef, DatasetVersion, TrainedModel
+from tasks.outcome.task import answer, answer_or_failure, refusable
+from tasks.train.space import Point, Space, Swept, in_words, judge, points, preset_space, settled, trial_of, with_point
+from tasks.train.task import resolve_base, train
+from tasks.version.task import dataset_at
+
+
+@flow(name="trial")
+def trial(config: RunConfig, dataset: str) -> TrainedModel:
+    """One training; nothing of it is evaluated, gated or registered."""
+    return train(dataset_at(dataset), resolve_base(config.model), config.train)
+
+
+def tried(config: RunConfig, dataset: str, point: Point) -> TrainedModel | Exception:
+    """The training of a point of the space, or why it failed: settings that fail are an answer too."""
+    settings = config.model_copy(update={"train": with_point(config.train, point)})
+    named = trial.with_options(flow_run_name=f"trial: {in_words(point)}")
+    return answer_or_failure(named(settings, dataset, return_state=True))
+
+
+@flow(name="sweep", flow_run_name="sweep {config.project} on {dataset}")
+@refusable
+def sweep(config: RunConfig, dataset: str, space: Space) -> Swept:
+    """Each point of a space a training, one after the other, and the best of them by its validation.
+
+    Args:
+        dataset: address of a dataset version, `ds://project/name@x.y.z`.
+        space: what to try; the same space gives the same trials, and what was trained before is not trained again.
+    """
+    return judge([trial_of(p, tried(config, dataset, p), space.metric) for p in points(space)], space.metric)
+
+
+def best_settings(config: RunConfig, rows: DatasetVersion, base: BaseModelRef) -> RunConfig:
+    """The configuration as it is; where its preset leaves settings to a small sweep, with those that did best."""
+    space = preset_space(config.train, rows, base)
+    if space is None:
+        return config
+    swept = answer(sweep(config, rows.address, space, return_state=True))
+    return config.model_copy(update={"train": settled(config.train, swept.point, rows, base)})

@@ -1,0 +1,29 @@
+"""Preference pairs for tests: a rule that a tiny model can learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tasks.contracts import Row
+from tasks.train.plan import Job
+from tests.tasks.train.training_rows import make_job, make_row, write_rows
+
+GOOD, BAD = "We will ring the courier now.", "My bike was meant to be here."
+
+
+def make_pair(index: int) -> Row:
+    """The answer about the courier is the better one; lengths differ from row to row."""
+    row = make_row(index, f"Where is bike {index}? " * (index % 3 + 1), f"{GOOD} " * (index % 2 + 1))
+    return row.model_copy(update={"rejected": f"{BAD} " * (index % 3 + 1), "shape": "preference"})
+
+
+def make_pairs(count: int) -> list[Row]:
+    return [make_pair(index) for index in range(count)]
+
+
+def make_preference_job(folder: Path, model: Path, rows: int = 12, **config: Any) -> Job:
+    """A DPO job on pairs; as `make_job` in everything else."""
+    job = make_job(folder, model, **{"method": "dpo", "learning_rate": 5e-3} | config)
+    write_rows(job.rows, make_pairs(rows))
+    return job
