@@ -37,7 +37,7 @@ $(VENV)/.model: $(VENV)/.installed tasks/adapters/base_models.py
 	$(BIN)/tuneloop models fetch smollm2-135m
 	@touch $@
 
-BENCHMARKS := train_step near_duplicates pii leaks data
+BENCHMARKS := train packing near_duplicates pii leaks data
 
 bench: setup model           ## every measurement against its peers; each also alone: make bench-data
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m bench.$$name || exit 1; done

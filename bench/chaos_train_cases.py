@@ -23,7 +23,7 @@ AXES: dict[str, tuple[tuple[str, Values], ...]] = {
         ("unseen", {"validation_share": 0.0}),
     ),
 }
-COMMON: Values = {"batch_rows": 4, "rank": 4, "alpha": 8, "checkpoint_steps": 2, "epochs": 4.0, "learning_rate": 5e-3}
+COMMON: Values = {"batch_rows": 4, "rank": 4, "alpha": 8, "checkpoint_steps": 2, "learning_rate": 5e-3}
 ROWS = 24
 _TRIES = 300
 
@@ -34,6 +34,7 @@ class Case:
 
     choice: tuple[str, ...]
     """The value of each axis, by its name."""
+    epochs: float = 4.0
 
     @property
     def name(self) -> str:
@@ -49,7 +50,7 @@ class Case:
 
     def values(self) -> Values:
         """Fields of the recipe."""
-        chosen = dict(COMMON)
+        chosen = COMMON | {"epochs": self.epochs}
         for options, name in zip(AXES.values(), self.choice, strict=True):
             chosen |= dict(options)[name]
         return chosen

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from bench.chaos_train_attempts import Ending, Kill, kind_of, plans, read_events
 from bench.chaos_train_cases import COMMON, Case, Values, covering, possible, write_job
 from bench.chaos_train_trial import Attempt, Outcome, complete, our_attempt, reference, trial
 
+_SHORT_KILLS = 14
 _KILLS_OF_COMPILED = 8  # each start compiles again, from a warm cache
 _REAL_KILLS, _LARGE_KILLS, _PEER_KILLS = 12, 12, 48
 _LARGE: Values = COMMON | {
@@ -81,7 +82,7 @@ def all_tasks(folder: Path, kills: int, short: bool, only: str | None, chance: r
     cases = _short(cases) if short else cases
     found: list[Task] = []
     if only in (None, "ours"):
-        found += our_tasks(folder, model, cases, 16 if short else kills, chance)
+        found += our_tasks(folder, model, cases, _SHORT_KILLS if short else kills, chance)
     if not short and only in (None, "real"):
         found += real_tasks(folder, model, chance)
     if not short and only in (None, "large"):
@@ -96,7 +97,7 @@ def _short(cases: list[Case]) -> list[Case]:
     eager = [case for case in cases if not case.compiled]
     one = [case for case in eager if "qlora" in case.choice and case.processes == 1]
     two = [case for case in eager if case.processes == 2]
-    return one[:1] + two[:1]
+    return [replace(case, epochs=2.0) for case in one[:1] + two[:1]]
 
 
 def _tiny_model(folder: Path) -> Path:

@@ -20,6 +20,7 @@ from typing import Any
 REQUIREMENTS = {
     "datatrove": ("datatrove[processing]==0.10.1", "orjson", "spacy>=3.8,<4"),
     "text-dedup": ("text-dedup==0.4.0",),
+    "litgpt": ("litgpt==0.5.13", "torch==2.13.0", "numpy>=2"),
     "engines": (
         "daft==0.7.26",
         "polars==2.1.0",

@@ -1,8 +1,9 @@
-"""Preference pairs for the bench: read from a file, or generated with a rule that a likelihood alone learns slowly.
+"""Preference pairs for the bench: read from a file, or generated so that likelihood alone does not tell what is better.
 
-Generated pairs: a customer names two options, and the better answer keeps to the one the house rule picks; the other
-answer is the same text with the other option. Both answers read equally well and share nearly all of their words, so
-that learning to write such answers (SFT) raises both, and only the difference between them teaches the rule.
+Generated pairs: an answer to a customer is one of four degrees of binding, and of two neighbouring degrees the more
+binding one is better. As in collected preferences, the best answers are rare: most pairs are of the lower degrees, so
+a good answer is often the chosen one and the best seldom. Learning to write the chosen answers (SFT) learns how often
+each degree was chosen, which is not how good it is; only the comparison teaches that.
 """
 
 from __future__ import annotations
@@ -15,45 +16,34 @@ from typing import Any
 from tasks.contracts import Message, Row, RowOrigin
 
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-_PLACES = ("the front door", "the garage", "the office", "the back gate", "the shop", "the reception")
-_COLOURS = ("red", "blue", "green", "black", "white", "grey")
-# (what is said, answer, options): the rule picks the option that is named second.
-_TEMPLATES = (
-    (
-        "Order {n}. I am at home on {a} and on {b}. When do you come?",
-        "Thank you for writing about order {n}. Our driver will come on {x}, and we will call you before.",
-        _DAYS,
-    ),
-    (
-        "Parcel {n} could be left at {a} or at {b}. Where will it be?",
-        "Thank you for writing about parcel {n}. We will leave it at {x}, and you will get a message.",
-        _PLACES,
-    ),
-    (
-        "For order {n} I would take the {a} one or the {b} one. Which one do you send?",
-        "Thank you for writing about order {n}. We will send the {x} one, and you can return it for free.",
-        _COLOURS,
-    ),
+_TOPICS = (
+    ("Where is parcel {n}? I have been waiting for days.", "bring parcel {n}"),
+    ("The bike of order {n} makes a strange noise.", "repair the bike of order {n}"),
+    ("Invoice {n} was charged twice. Please look at it.", "correct invoice {n}"),
+    ("I want to send order {n} back. How does it work?", "collect order {n}"),
 )
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
+# From the least to the most binding; all of about the same length.
+_DEGREES = (
+    "We will {do} at some time, and you need not ask about it again.",
+    "We will {do} in the next days, and you may ask again after that.",
+    "We will {do} on {day}, and you will get a message from us before.",
+    "We will {do} today at {hour} o'clock, and we will call you before.",
+)
+# How often a pair compares degree k+1 (better) with degree k.
+_SHARES = (0.5, 0.3, 0.2)
 
 
 def generated(count: int, seed: int) -> list[Row]:
-    """`count` different pairs; the same for the same seed."""
+    """`count` pairs about different orders; the same for the same seed."""
     chance = random.Random(f"preferences/{seed}")
     rows: list[Row] = []
     for index in range(count):
-        prompt, answer, options = _TEMPLATES[index % len(_TEMPLATES)]
-        first, second = chance.sample(options, 2)
-        number = chance.randrange(1000, 10_000)
-        rows.append(
-            make_row(
-                index,
-                [("user", prompt.format(n=number, a=first, b=second))],
-                answer.format(n=number, x=second),
-                answer.format(n=number, x=first),
-            )
-        )
+        question, task = chance.choice(_TOPICS)
+        (lower,) = chance.choices(range(len(_SHARES)), _SHARES)
+        known = {"n": chance.randrange(1000, 10_000), "day": chance.choice(_DAYS), "hour": chance.randrange(1, 12)}
+        worse, better = (_DEGREES[degree].format(do=task.format(**known), **known) for degree in (lower, lower + 1))
+        rows.append(make_row(index, [("user", question.format(**known))], better, worse))
     return rows
 
 

@@ -68,7 +68,8 @@ def measure(base: BaseModelRef, adapter: Path | None, rows: Sequence[Row]) -> Me
     rejected = [(*row.prompt, Message(role="assistant", content=row.rejected)) for row in rows]
     found = [engine.answer_losses(side, 16) for side in (chosen, rejected)]
     return {
-        row.row_id: [-good[0], good[1], -bad[0], bad[1]] for row, good, bad in zip(rows, found[0], found[1], strict=True)
+        row.row_id: [-good[0], good[1], -bad[0], bad[1]]
+        for row, good, bad in zip(rows, found[0], found[1], strict=True)
     }
 
 

@@ -69,7 +69,16 @@ def run(options: Any) -> dict[str, Any]:
     held_out = 24 if options.short else _HELD_OUT
     for seed in range(1 if options.only_first_fold else options.seeds):
         rows = generated(options.pairs + held_out, seed)
-        fold(results, f"generated/{seed}", base, rows[: options.pairs], rows[options.pairs :], settings, seed, options.work)
+        fold(
+            results,
+            f"generated/{seed}",
+            base,
+            rows[: options.pairs],
+            rows[options.pairs :],
+            settings,
+            seed,
+            options.work,
+        )
     if options.data:
         pairs = short_enough(read_pairs(options.data), load_tokenizer(Path(base.path)), options.max_tokens)
         pairs = pairs[:40] if options.short else pairs

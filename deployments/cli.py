@@ -7,7 +7,22 @@ import traceback
 
 import typer
 
-from deployments.commands import audit, config, data, doctor, gc, init, models, run, runs, services, sweep, templates, train
+from deployments.commands import (
+    audit,
+    config,
+    data,
+    doctor,
+    gc,
+    init,
+    models,
+    run,
+    runs,
+    services,
+    support,
+    sweep,
+    templates,
+    train,
+)
 from deployments.commands.console import err, error_json, print_error, print_json
 from tasks.errors import TuneloopError
 
@@ -18,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From a company's own data to a fine-tuned language model that is proven better.",
 )
-for module in (init, run, train, sweep, doctor, gc, services):
+for module in (init, run, train, sweep, doctor, gc, services, support):
     module.add_to(app)
 app.add_typer(data.app, name="data")
 app.add_typer(audit.app, name="audit")

@@ -49,6 +49,7 @@ def _facts(outcome: RunOutcome) -> Iterator[tuple[str, RenderableType]]:
         trained = f"{model.steps} steps, {model.rows_seen} rows seen, {model.tokens_per_second:.0f} tokens/s, loss "
         done = f"{trained}{model.final_loss:.3f}, {duration(model.seconds)}"
         done += f", interrupted {model.interruptions}×, resumed" if model.interruptions else ""
+        done += f", repaired: {'; '.join(map(printable, model.repairs))}" if model.repairs else ""
         yield "training", Text(done if outcome.trained else f"not repeated: this adapter was there already ({done})")
     if outcome.registered:
         yield "model", Text(wording.model_in_words(outcome), style="bold")

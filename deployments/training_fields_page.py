@@ -1,4 +1,4 @@
-"""`python -m deployments.training_fields_page`: each field of a training, its familiar range, the test of its effect."""
+"""`python -m deployments.training_fields_page`: each field of a training, its familiar range, a test of its effect."""
 
 from __future__ import annotations
 

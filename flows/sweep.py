@@ -1,6 +1,6 @@
 """Trials of settings, compared on rows that are neither learned nor held out.
 
-The main job does this by itself where its preset says so (`quality`); `flows/sweep_finetune.py` does it for a given space.
+The main job does this by itself where its preset says so (`quality`); `flows/sweep_finetune.py` for a given space.
 """
 
 from prefect import flow

@@ -75,6 +75,12 @@ def neutral_template(tokenizer: Any, where: str = "") -> str:
 def _adds_text(tokenizer: Any) -> bool:
     """Whether the first user turn is preceded by more than the beginning-of-sequence token and its own header."""
     text = render(tokenizer, [Message(role=r, content=c) for r, c in _PROBE_TURNS])  # type: ignore[arg-type]
+    if "Q1" not in text or "Q2" not in text:
+        raise ModelUnavailable(
+            "the model's chat template does not write plain texts",
+            why="it expects turns in another form, with images for example",
+            remedy="use a model for text, or a template that writes message['content']",
+        )
     before_first = text[: text.index("Q1")].removeprefix(tokenizer.bos_token or "")
     before_second = text[: text.index("Q2")].removeprefix(tokenizer.bos_token or "")
     return not before_second.endswith(before_first)

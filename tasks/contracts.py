@@ -174,6 +174,31 @@ class ValidationPoint(Record):
     loss: float
 
 
+class Forecast(Record):
+    """What a training was estimated to take before its first step."""
+
+    seconds: float = Field(description="From the first step to the last; validation and checkpoints included.")
+    low_seconds: float
+    high_seconds: float
+    memory_bytes: int = Field(description="Highest memory of one process.")
+    device: str = Field(description="What it was estimated for, as its driver or system names it.")
+    price_per_hour: float | None = Field(None, description="None: the price table does not know the device.")
+    currency: str = ""
+    calibrated: bool = Field(description="Whether this training's own micro-batches were measured.")
+    calibration_seconds: float = 0.0
+    first_seconds: float = Field(0.0, description="Compilation, which takes place before the first step is counted.")
+    corrected_by: int = Field(0, description="Earlier trainings that the estimate was corrected by.")
+    raw_seconds: float = Field(0.0, description="Before that correction.")
+    raw_memory_bytes: int = 0
+    flops: float = Field(0.0, description="Of all steps as they run.")
+    time_parts: dict[str, float] = Field(default_factory=dict, description="Seconds by part.")
+    memory_parts: dict[str, int] = Field(default_factory=dict, description="Bytes by part.")
+
+    @property
+    def cost(self) -> float | None:
+        return None if self.price_per_hour is None else self.seconds / 3600 * self.price_per_hour
+
+
 class TrainedModel(Record):
     """An adapter in the store, with everything needed to load it the way it was trained."""
 
@@ -201,6 +226,8 @@ class TrainedModel(Record):
     )
     seconds: float
     interruptions: int = 0
+    estimate: Forecast | None = Field(None, description="What it was estimated to take; None: trained without one.")
+    peak_memory_bytes: int = Field(0, description="Highest memory of its process while it trained; 0: not measured.")
     repairs: tuple[str, ...] = Field((), description="What repairs changed: failure, step and change, in words.")
     history: tuple[str, ...] = Field((), description="What interrupted the training, and how it went on.")
     validation: tuple[ValidationPoint, ...] = Field((), description="Looks at validation, step 0 included.")

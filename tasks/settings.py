@@ -33,6 +33,17 @@ class Settings(BaseSettings):
     workers: int = Field(0, ge=0, description="Local worker processes of the data stages; 0: one for each core.")
     ray_address: str = Field("auto", description="Address of the Ray cluster; `local` starts one on this machine.")
 
+    trainer: Literal["process", "kubernetes"] = Field(
+        "process", description="Where trainers run: processes of this machine, or jobs of a Kubernetes cluster."
+    )
+    trainer_template: Path = Field(
+        Path("k8s/trainer-job.yaml"), description="Kubernetes Job that trainers are made from; its nodes and volumes."
+    )
+    trainer_image: str = Field("", description="Image of trainers in a cluster; empty: the template's.")
+    trainer_namespace: str = Field("", description="Namespace of trainers in a cluster; empty: the template's.")
+    trainer_gpus_per_node: int = Field(1, ge=1, description="GPUs of one node of the cluster.")
+    trainer_gpu_gigabytes: float = Field(80, gt=0, description="Memory of one GPU of the cluster.")
+
     actor: str = Field("", description="Who acts, for the audit log; empty: the login name.")
     vault_days: int = Field(0, ge=0, description="Days that originals stay in the encrypted vault; 0: no vault.")
     vault_key: SecretStr = Field(
@@ -50,6 +61,8 @@ class Settings(BaseSettings):
     events_key: SecretStr = Field(
         SecretStr(""), description="Key that signs these events; empty: HOME/keys/events.key, made by the gateway."
     )
+
+    prices: Path | None = Field(None, description="Price table (YAML) of machines; empty: the examples that are built in.")
 
     mlflow_ui_url: str = Field("", description="Where people see MLflow, for links; set by `up` for its runs.")
     gateway_url: str = Field("", description="Where the gateway answers, for links; set by `up` for its runs.")

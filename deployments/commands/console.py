@@ -28,6 +28,7 @@ def print_error(error: TuneloopError) -> None:
         if text:
             err.print(f"  [dim]{name + ':':<6}[/]", end=" ")
             err.print(text, markup=False, soft_wrap=True)
+    err.print(f"  [dim]see   docs/errors.md#{error.code.lower()}[/]")
 
 
 def error_json(error: TuneloopError) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def error_json(error: TuneloopError) -> dict[str, Any]:
         "exit_code": error.exit_code,
         "error": {
             "code": error.code,
+            "page": f"docs/errors.md#{error.code.lower()}",
             "what": error.what,
             "where": error.where,
             "why": error.why,

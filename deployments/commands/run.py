@@ -14,6 +14,7 @@ from deployments.commands.config import AsJson, ConfigPath, Overrides, TemplateN
 from deployments.commands.console import err, error_json, out, print_error, print_json
 from deployments.config_file import LoadedConfig
 from deployments.environment import prepare_home, use_home
+from deployments.error_statistics import count_error
 from tasks.config import RunConfig
 from tasks.contracts import RunOutcome
 from tasks.errors import TuneloopError
@@ -42,7 +43,7 @@ def run(
     if submit:
         _submit(loaded, reason, resume, as_json)
         return
-    raise typer.Exit(_run_here(loaded, home, (reason, resume), as_json))
+    raise typer.Exit(run_here(loaded, home, (reason, resume), as_json))
 
 
 def check_sources(config: RunConfig) -> None:
@@ -54,7 +55,7 @@ def check_sources(config: RunConfig) -> None:
     check_files(config.data.sources, Path.cwd())
 
 
-def _run_here(loaded: LoadedConfig, home: Path, arguments: tuple[str, str], as_json: bool) -> int:
+def run_here(loaded: LoadedConfig, home: Path, arguments: tuple[str, str], as_json: bool) -> int:
     """Run the flow in this process and show how it ended; returns the exit code."""
     from deployments.terminal import LiveRun
 
@@ -64,6 +65,7 @@ def _run_here(loaded: LoadedConfig, home: Path, arguments: tuple[str, str], as_j
     except KeyboardInterrupt:
         return interrupted(as_json)
     except TuneloopError as error:
+        count_error(error, loaded.config.project)
         if as_json:
             print_json(error_json(error))
         print_error(error)

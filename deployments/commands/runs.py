@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from deployments.commands import runs_compare, runs_marks
+from deployments.commands import runs_compare, runs_marks, runs_retry
 from deployments.commands.config import AsJson
 from deployments.commands.console import err, out, print_json
 from deployments.commands.models import ConfigOption
 from deployments.commands.runs_home import Name, as_json_values, detail_pairs, open_runs, state_text
 from deployments.runs.states import STATES
-from deployments.wording import duration, printable
+from deployments.wording import printable
 from tasks.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Runs: list, look, follow, compare, cancel, retry, export, tag.", no_args_is_help=True)
 _INFO = 20
+_COLUMNS: dict[str, Literal["left", "right"]] = {
+    "id": "left", "when": "left", "state": "left", "run": "left", "loss": "right", "valid.": "right", "score": "right",
+    "time": "right", "": "left",
+}  # fmt: skip
 
 
 @app.command("list")
@@ -47,36 +51,45 @@ def show_list(views: list[RunView], as_json: bool, found: int) -> None:
         print_json({"status": "done", "exit_code": 0, "found": found, "runs": values})
         return
     if not views:
-        out.print("no runs here; `tuneloop run CONFIG` starts one")
+        out.print("no such runs here; `tuneloop run CONFIG` starts one")
         return
+    optional = {"valid.": "validation_loss", "score": "score"}
+    shown = [name for name in _COLUMNS if name not in optional or any(getattr(v, optional[name]) for v in views)]
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, right in (("id", False), ("when", False), ("state", False), ("run", False), ("loss", True),
-                        ("valid.", True), ("score", True), ("time", True), ("", False)):  # fmt: skip
-        table.add_column(name, justify="right" if right else "left", no_wrap=name in ("id", "when", "state"))
+    for name in shown:
+        table.add_column(name, justify=_COLUMNS[name], no_wrap=name not in ("run", ""), overflow="fold")
     for view in views:
-        table.add_row(*_cells(view))
+        cells = dict(zip(_COLUMNS, _cells(view), strict=True))
+        table.add_row(*(cells[name] for name in shown))
     out.print(table)
     if found > len(views):
         out.print(f"{found - len(views)} older ones: --limit {found}", style="dim")
 
 
 def _cells(view: RunView) -> tuple[Text | str, ...]:
-    said = [f"interrupted {view.interruptions}×, resumed"] if view.interruptions else []
+    went_on = ", resumed" if view.state == "completed" else ""
+    said = [f"interrupted {view.interruptions}×{went_on}"] if view.interruptions else []
     said += [f"repaired {view.repairs}×"] if view.repairs else []
     said += [view.detail] if view.detail else []
     said += [f"#{tag}" for tag in view.tags]
-    about = printable(view.dataset or view.project)
+    about = printable(view.dataset.removeprefix("ds://") or view.project)
     return (
         Text(view.short, style="cyan"),
         f"{(view.started or view.created).astimezone():%m-%d %H:%M}",
         state_text(view.state),
-        Text.assemble(printable(view.flow), (f"  {about}" if about else "", "dim"), overflow="fold"),
+        Text.assemble(printable(view.flow), (f" {about}" if about else "", "dim"), overflow="fold"),
         _number(view.loss),
         _number(view.validation_loss),
         f"{100 * view.score:.1f}" if view.score is not None else "",
-        duration(view.seconds) if view.seconds is not None else "",
+        _clock(view.seconds) if view.seconds is not None else "",
         Text(printable(", ".join(said)), style="dim", overflow="fold"),
     )
+
+
+def _clock(seconds: float) -> str:
+    """`0:42`, `3:05`, `2:10:00`."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
 def _number(value: float | None) -> str:
@@ -142,5 +155,5 @@ def cancel(name: Name, config: ConfigOption = None, as_json: AsJson = False) -> 
         err.print(f"{ended.run[:8]}: {ended.text}", soft_wrap=True)
 
 
-for module in (runs_marks, runs_compare):
+for module in (runs_marks, runs_compare, runs_retry):
     module.add_to(app)

@@ -106,8 +106,13 @@ def _interruptions(trained: TrainedModel) -> str:
 
 
 def _estimate(details: Details) -> Pairs:
-    begins = [event for event in details.events if event.kind == "begin"]
-    estimated = begins[-1].details.get("estimate_seconds") if begins else None
+    from tasks.train.estimate.around import estimate_against_actual
+
+    trained = details.trained
+    if trained and trained.estimate:
+        return estimate_against_actual(trained.estimate, trained.seconds, trained.peak_memory_bytes)
+    said = [event for event in details.events if "estimate_seconds" in event.details]
+    estimated = said[-1].details["estimate_seconds"] if said else None
     seconds = details.trained.seconds if details.trained else (details.events[-1].seconds if details.events else 0.0)
     if not isinstance(estimated, int | float) or not estimated:
         return []

@@ -13,7 +13,7 @@ from deployments.wording import printable
 COLOURS = ("#2a6fdb", "#d9480f", "#0f8a5f", "#a03fb5")
 DASHES = ("", "7 3", "2 3", "9 3 2 3")  # told apart without colours too
 WIDTH, HEIGHT = 1000, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 40
 _SMOOTHING, _MOST_POINTS, _MOST_MARKS, _LINES = 0.6, 600, 40, 5
 Axis = Literal["step", "tokens"]
 Measure = Literal["loss", "validation_loss"]
@@ -52,11 +52,11 @@ def lines_of(runs: Sequence[Compared], axis: Axis, measure: Measure) -> list[Lin
     return found
 
 
-def chart(lines: Sequence[Line], axis: Axis, measure: Measure) -> str:
-    """The drawing; empty without lines. Training loss is drawn raw and smoothed, looks at validation as they are."""
+def chart(lines: Sequence[Line], axis: Axis, measure: Measure, end: float) -> str:
+    """The drawing from 0 to `end`; empty without lines. Training loss is raw and smoothed, looks as they are."""
     if not lines:
         return ""
-    seen = _range(lines)
+    seen = _range(lines, end)
     drawn = "".join(_drawn(line, seen, marks=measure == "validation_loss") for line in lines)
     label = f"{measure.replace('_', ' ')} over {'optimiser steps' if axis == 'step' else 'tokens'}"
     return (
@@ -65,11 +65,15 @@ def chart(lines: Sequence[Line], axis: Axis, measure: Measure) -> str:
     )
 
 
-def _range(lines: Sequence[Line]) -> Range:
-    xs = [x for line in lines for x, _ in line.points]
+def end_of(runs: Sequence[Compared], axis: Axis) -> float:
+    """The last step, or the most tokens: drawings below one another share it."""
+    return max(float(getattr(point, axis)) for run in runs for point in run.curve)
+
+
+def _range(lines: Sequence[Line], end: float) -> Range:
     ys = [y for line in lines for _, y in line.points]
     room = 0.06 * (max(ys) - min(ys)) or 0.1
-    return Range(min(xs), max(xs), max(0.0, min(ys) - room), max(ys) + room)
+    return Range(0.0, end, max(0.0, min(ys) - room), max(ys) + room)
 
 
 def _drawn(line: Line, seen: Range, *, marks: bool) -> str:
@@ -99,30 +103,31 @@ def _path(points: Sequence[tuple[float, float]], seen: Range) -> str:
 
 
 def _grid(seen: Range) -> str:
-    parts = []
-    for i in range(_LINES + 1):
-        value = seen.low + (seen.high - seen.low) * i / _LINES
+    parts, values = [], round_values(seen.low, seen.high)
+    digits = max(1, -math.floor(math.log10(values[1] - values[0])))
+    for value in values:
         _, y = seen.place(seen.left, value)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.{_digits(seen)}f}</text>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.{digits}f}</text>')
     return "".join(parts)
-
-
-def _digits(seen: Range) -> int:
-    """So many that neighbouring lines of the grid differ."""
-    return max(2, 1 - math.floor(math.log10(max((seen.high - seen.low) / _LINES, 1e-9))))
 
 
 def _bottom(seen: Range, axis: Axis) -> str:
-    y, parts = HEIGHT - 12, []
-    for i in range(_LINES + 1):
-        value = seen.left + (seen.right - seen.left) * i / _LINES
+    y, words = HEIGHT - 22, "optimiser steps" if axis == "step" else "tokens"
+    parts = [f'<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 5}" text-anchor="end">{words}</text>']
+    for value in round_values(seen.left, seen.right):
         x, _ = seen.place(value, seen.low)
-        side = "start" if i == 0 else "end" if i == _LINES else "middle"
-        parts.append(
-            f'<text x="{x:.1f}" y="{y}" text-anchor="{side}">{axis + " " if i == 0 else ""}{short(value)}</text>'
-        )
+        parts.append(f'<text x="{x:.1f}" y="{y}" text-anchor="middle">{short(value)}</text>')
     return "".join(parts)
+
+
+def round_values(low: float, high: float) -> list[float]:
+    """Some four to nine multiples of 1, 2 or 5 times a power of ten between two numbers, at least two."""
+    rough = max(high - low, 1e-9) / _LINES
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
+    first = math.ceil(low / step - 1e-9)
+    return [step * i for i in range(first, max(math.floor(high / step + 1e-9), first + 1) + 1)]
 
 
 def short(value: float) -> str:

@@ -7,12 +7,12 @@ from html import escape
 from pathlib import Path
 
 from deployments.runs.curves import Comparison, Row
-from deployments.runs.drawing import COLOURS, Axis, chart, lines_of
+from deployments.runs.drawing import COLOURS, DASHES, Axis, Measure, chart, end_of, lines_of
 from deployments.wording import duration, printable
 
 _CSS = (Path(__file__).parents[1] / "summary.css", Path(__file__).with_name("compare.css"))
-_PARTS = ("loss", "validation_loss")
-_WORDS = {"loss": "Training loss, raw and smoothed", "validation_loss": "Validation loss"}
+_PARTS: tuple[Measure, ...] = ("loss", "validation_loss")
+_WORDS: dict[Measure, str] = {"loss": "Training loss, raw and smoothed", "validation_loss": "Validation loss"}
 
 
 def comparison_html(comparison: Comparison, title: str = "Trainings side by side") -> str:
@@ -29,13 +29,14 @@ def comparison_html(comparison: Comparison, title: str = "Trainings side by side
 
 
 def _head(comparison: Comparison, title: str) -> str:
-    names = " · ".join(f"{_swatch(i)}{_text(run.name)}" for i, run in enumerate(comparison.runs))
+    names = "".join(f'<span class="run">{_swatch(i)}{_text(r.name)}</span>' for i, r in enumerate(comparison.runs))
     return f'<h1>{_text(title)}</h1><p class="dim">{names}</p>'
 
 
 def _swatch(index: int) -> str:
-    style = ("solid", "dashed", "dotted", "double")[index]
-    return f'<span class="swatch" style="border-color:{COLOURS[index]};border-top-style:{style}"></span>'
+    """A piece of the run's line."""
+    line = f'<line x1="0" x2="28" y1="5" y2="5" stroke="{COLOURS[index]}" stroke-dasharray="{DASHES[index]}"/>'
+    return f'<svg class="swatch" viewBox="0 0 28 10" aria-hidden="true">{line}</svg>'
 
 
 def _curves(comparison: Comparison) -> str:
@@ -51,9 +52,9 @@ def _curves(comparison: Comparison) -> str:
 
 
 def _drawings(comparison: Comparison, axis: Axis) -> str:
-    found = ""
+    found, end = "", end_of(comparison.runs, axis)
     for measure in _PARTS:
-        drawn = chart(lines_of(comparison.runs, axis, measure), axis, measure)  # type: ignore[arg-type]
+        drawn = chart(lines_of(comparison.runs, axis, measure), axis, measure, end)
         found += f"<h3>{_WORDS[measure]}</h3>{drawn}" if drawn else ""
     return found or '<p class="dim">No run has two steps with a finite loss.</p>'
 
@@ -88,7 +89,7 @@ def _settings(comparison: Comparison) -> str:
 
 def _table(first: str, comparison: Comparison, rows: Sequence[tuple[str, list[str]]], *, numbers: bool) -> str:
     kind = ' class="n"' if numbers else ""
-    head = "".join(f"<th{kind}>{_swatch(i)}{_text(run.name)}</th>" for i, run in enumerate(comparison.runs))
+    head = "".join(f"<th{kind}>{_swatch(i)}<br>{_text(run.name)}</th>" for i, run in enumerate(comparison.runs))
     body = "".join(
         f'<tr><td class="setting">{name}</td>{"".join(f"<td{kind}>{cell}</td>" for cell in cells)}</tr>'
         for name, cells in rows

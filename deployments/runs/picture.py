@@ -53,6 +53,7 @@ def _panel(axes: Any, measure: Measure, lines: Sequence[Line]) -> None:
         else:
             axes.plot(xs, ys, color=colour, linestyle=dash, marker="o", markersize=3.5, label=printable(line.name))
     axes.set_title(_TITLES[measure], loc="left")
-    axes.set_xlabel("optimiser step")
+    axes.set_xlabel("optimiser steps")
+    axes.set_xlim(left=0)
     axes.yaxis.grid(visible=True, color="#e3e7eb")
     axes.legend(frameon=False, fontsize=8)

@@ -19,6 +19,7 @@ from tasks.contracts import EvalReport, Record, TrainedModel
 from tasks.errors import UsageError
 
 _SHORT = 8
+_LATE = datetime.timedelta(seconds=5)  # the last event of a run may be written after Prefect has noted its end
 _CLOSE = 3
 
 
@@ -135,33 +136,36 @@ class Runs:
         output = self.notes(run_id).output("train")
         return output.output.rsplit("/", 1)[-1] if output else ""
 
-    def events(self, run_id: str) -> list[RunEvent]:
-        """What the training of a run said."""
-        key = self.training_of(run_id)
-        return EventLog.of(self.home, key).read() if key else []
+    def events(self, run: FlowRun) -> list[RunEvent]:
+        """What the training of a run said until the run ended: later runs may have gone on with the same training."""
+        key = self.training_of(run.id)
+        told = EventLog.of(self.home, key).read() if key else []
+        return [event for event in told if run.ended is None or event.at <= run.ended + _LATE]
 
-    def trained(self, run_id: str) -> TrainedModel | None:
-        output = self.notes(run_id).output("train")
-        return self.store.find_at(output.output, TrainedModel) if output else None
+    def trained(self, run: FlowRun, events: Sequence[RunEvent]) -> TrainedModel | None:
+        """The finished training of a run; None where this run did not see its end."""
+        output = self.notes(run.id).output("train")
+        cut_short = events and not any(event.kind == "finished" for event in events)
+        return self.store.find_at(output.output, TrainedModel) if output and not cut_short else None
 
     def report(self, run_id: str) -> EvalReport | None:
         output = self.notes(run_id).output("evaluate")
         return self.store.find_at(output.output, EvalReport) if output else None
 
     def details(self, run: FlowRun) -> Details:
-        events = tuple(self.events(run.id))
+        events = tuple(self.events(run))
         config = run.parameters.get("config")
         return Details(
             view=self.view(run),
             config=config if isinstance(config, dict) else {},
-            trained=self.trained(run.id),
+            trained=self.trained(run, events),
             report=self.report(run.id),
             events=events,
         )
 
     def view(self, run: FlowRun) -> RunView:
-        noted, trained, report = self.notes(run.id), self.trained(run.id), self.report(run.id)
-        events = [] if trained and run.state_type != "RUNNING" else self.events(run.id)
+        noted, report, events = self.notes(run.id), self.report(run.id), self.events(run)
+        trained = self.trained(run, events)
         now = self.standing(run, events[-1] if events else None)
         end = run.ended or (None if now.state in ENDED else datetime.datetime.now(datetime.UTC))
         seconds = (end - run.started).total_seconds() if run.started and end else None

@@ -22,12 +22,13 @@ class ErrorCount(Record):
     last_seen: datetime.datetime = Field(description="UTC.")
 
 
-def note(code: str, subject: str, *, step: int | None = None, change: str = "") -> None:
+def note(code: str, subject: str, *, step: int | None = None, change: str = "", repaired: bool | None = None) -> None:
     """Count a failure.
 
     Args:
         subject: what failed, by digest or id: a training's key, a run's id.
         change: what is done about it, in our own words.
+        repaired: None while its work goes on.
     """
     values = {
         "at": datetime.datetime.now(datetime.UTC),
@@ -35,6 +36,7 @@ def note(code: str, subject: str, *, step: int | None = None, change: str = "") 
         "subject": subject,
         "step": step,
         "change": change,
+        "repaired": repaired,
     }
     with engine().begin() as connection:
         connection.execute(sa.insert(failures), values)

@@ -59,7 +59,7 @@ class Mirror:
             self.fs.rm(folder, recursive=True)
 
     def put_files(self, folder: Path) -> None:
-        """Keep the plain files of a folder beside the folders. A large one that is there in its size is not sent again."""
+        """Keep the plain files of a folder beside the folders. A large one that is there already is not sent again."""
         self.fs.makedirs(self.base, exist_ok=True)
         there = self._files()
         sent_always = 1 << 16  # small notes change without changing their size

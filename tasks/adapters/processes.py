@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -35,11 +36,13 @@ def run_worker(
     log_file: Path,
     on_event: Callable[[Event], None],
     timeout_seconds: float | None = None,
+    grace_seconds: float = TERM_GRACE_SECONDS,
 ) -> int:
     """Run `python -m module arguments` to its end and pass on its events; everything else it prints is logged.
 
     Returns the exit code (negative: ended by that signal). When the caller is interrupted, the worker gets SIGTERM
-    and time to write a checkpoint; so it does after `timeout_seconds`, and one that does not end then is killed.
+    and time to write a checkpoint; so it does after `timeout_seconds`, and one that does not end within
+    `grace_seconds` then is killed.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("a", encoding="utf-8") as log:
@@ -53,7 +56,7 @@ def run_worker(
             env={**os.environ, **thread_environment(), "PYTHONUNBUFFERED": "1"},
         )
         record = remember(home, process.pid, module)
-        timers = _timers(process, timeout_seconds)
+        timers = _timers(process, timeout_seconds, grace_seconds)
         try:
             for timer in timers:
                 timer.start()
@@ -67,12 +70,12 @@ def run_worker(
             record.unlink(missing_ok=True)
 
 
-def _timers(process: subprocess.Popen[str], timeout_seconds: float | None) -> list[threading.Timer]:
+def _timers(process: subprocess.Popen[str], timeout_seconds: float | None, grace: float) -> list[threading.Timer]:
     """SIGTERM when the time is over, SIGKILL where that had no effect. Popen itself must reap it, so no `end` here."""
     if timeout_seconds is None:
         return []
-    last = timeout_seconds + TERM_GRACE_SECONDS
-    timers = [threading.Timer(timeout_seconds, process.terminate), threading.Timer(last, process.kill)]
+    last = threading.Timer(timeout_seconds + grace, process.kill)
+    timers = [threading.Timer(timeout_seconds, process.terminate), last]
     for timer in timers:
         timer.daemon = True
     return timers
@@ -108,6 +111,8 @@ def die_with_parent() -> None:
     """Worker side: exit as soon as standard input closes. Call before anything slow is imported."""
 
     descriptor = sys.stdin.fileno()
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        return  # started by hand, by torchrun or in a container: there is no parent that holds the other end of a pipe
 
     def watch() -> None:
         # Read the descriptor, not sys.stdin: a thread inside the buffered reader aborts the interpreter's exit.

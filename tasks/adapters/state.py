@@ -235,6 +235,18 @@ run_notes = sa.Table(
     sa.Column("actor", sa.String, nullable=False),
     sa.Column("at", sa.DateTime(timezone=True), nullable=False),
 )
+estimates = sa.Table(
+    "estimates",
+    metadata,
+    sa.Column("training", sa.String, primary_key=True, comment="Key of the training."),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("device", sa.String, nullable=False, index=True, comment="As driver or system names it."),
+    sa.Column("kind", sa.String, nullable=False, comment="Method, adapter and how it was estimated."),
+    sa.Column("estimated_seconds", sa.Float, nullable=False),
+    sa.Column("actual_seconds", sa.Float, nullable=False),
+    sa.Column("estimated_bytes", sa.BigInteger, nullable=False),
+    sa.Column("actual_bytes", sa.BigInteger, nullable=False),
+)
 
 
 def engine() -> sa.Engine:

@@ -92,12 +92,13 @@ def _product(layer: Any, *, with_bias: bool) -> Callable[[torch.Tensor], torch.T
     return lambda flat: torch.nn.functional.linear(flat, weight, bias)
 
 
-def _length_share(
-    weight: torch.Tensor, down: torch.Tensor, up: torch.Tensor, magnitude: torch.Tensor
-) -> torch.Tensor:
+def _length_share(weight: torch.Tensor, down: torch.Tensor, up: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
     """Trained length of each row of the weights over the length it has now (DoRA, arXiv 2402.09353, equation 5)."""
+    import torch
+
     if not weight.dtype.is_floating_point:
         raise UsageError("this kind of adapter is not supported", why="DoRA over 8-bit weights")
     place = weight.device
     changed = weight.float() + up.to(place).float() @ down.to(place).float()
-    return magnitude.to(place).float() / changed.norm(dim=1)
+    share: torch.Tensor = magnitude.to(place).float() / torch.linalg.vector_norm(changed, dim=1)
+    return share

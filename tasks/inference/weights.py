@@ -57,7 +57,21 @@ def load_base_in_4bit(folder: Path) -> Any:
     model = AutoModelForCausalLM.from_pretrained(
         str(folder), dtype=torch.bfloat16, local_files_only=True, quantization_config=config, device_map={"": device}
     )
+    _keep_gradients(model)
     return model.eval().requires_grad_(False)
+
+
+def _keep_gradients(model: Any) -> None:
+    """Have 4-bit layers on a CPU stay as they are when the model is evaluated.
+
+    The first forward pass in evaluation mode would repack the weights for a kernel without a backward pass, for good:
+    training goes on after that without any gradient through these layers, and nothing is raised.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def load_base_in_8bit(folder: Path) -> Any:

@@ -43,7 +43,9 @@ def _base_option(served: ServedModel) -> str:
 def _contents(*, adapter: bool, model: bool) -> str:
     rows = [("answer.py", "answers questions; needs requirements.txt, not Tuneloop")]
     rows += [("adapter/", "the adapter as it was trained, in PEFT's form")] if adapter else []
-    rows += [("model/", "all weights in bf16 (safetensors), for any server that reads transformers' form")] if model else []
+    rows += (
+        [("model/", "all weights in bf16 (safetensors), for any server that reads transformers' form")] if model else []
+    )
     rows += [
         ("tokenizer/", "tokenizer and the chat template of the training"),
         ("prompts.jsonl", "example prompts from held-out rows, personal data replaced"),

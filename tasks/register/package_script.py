@@ -65,7 +65,7 @@ def load(settings: dict[str, Any], options: Any) -> tuple[Any, Any]:
             place, revision=revision, dtype=torch.bfloat16, **quantised(settings["quantization"])
         )
         model = PeftModel.from_pretrained(base, str(HERE / "adapter"), autocast_adapter_dtype=False)
-    if settings["quantization"] == "none" or whole.is_dir() and not options.adapter:
+    if settings["quantization"] == "none" or (whole.is_dir() and not options.adapter):
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     return model.eval(), tokenizer
 

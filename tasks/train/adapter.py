@@ -101,7 +101,9 @@ def _start_from(adapted: Any, folder: Path) -> None:
     now = _plain(adapted.peft_config["default"].to_dict())
     odd = [key for key in _SHAPE if _comparable(before.get(key)) != _comparable(now.get(key))]
     if odd:
-        told = "; ".join(f"{key} is {_comparable(before.get(key))} there, {_comparable(now.get(key))} here" for key in odd)
+        told = "; ".join(
+            f"{key} is {_comparable(before.get(key))} there, {_comparable(now.get(key))} here" for key in odd
+        )
         raise UsageError(
             "the training cannot start from an adapter of another shape",
             where="train.start_from",

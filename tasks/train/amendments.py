@@ -1,7 +1,7 @@
 """Changes to a training under way that keep its result meaningful: what a repair did, written into the job.
 
-An amendment holds from a step on, so that a later start from any checkpoint computes the same as the one before. The rows
-of a step never change: a smaller micro-batch is the same step in more pieces.
+An amendment holds from a step on, so that a later start from any checkpoint computes the same as the one before. The
+rows of a step never change: a smaller micro-batch is the same step in more pieces.
 """
 
 from __future__ import annotations

@@ -138,4 +138,5 @@ def full_disk_named(folder: Path) -> Iterator[None]:
             why=f"a checkpoint could not be written; {shutil.disk_usage(folder).free / 1e6:.0f} MB are free",
             remedy="free some space or set TUNELOOP_HOME to another disk; the same command goes on from the checkpoint "
             "before",
+            code="TL-TRAIN-DISK",
         ) from error

@@ -21,7 +21,8 @@ _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 def compiled_kernels() -> Kernels:
     """The elementwise parts, each compiled when it is first called, for any number of tokens."""
     _keep_what_is_compiled()
-    return Kernels(*(torch.compile(kernel, dynamic=True) for kernel in (_norm, _norm_back, _swiglu, _swiglu_back)))
+    kernels: Any = (torch.compile(kernel, dynamic=True) for kernel in (_norm, _norm_back, _swiglu, _swiglu_back))
+    return Kernels(*kernels)
 
 
 # The same values as in `kernels`, written without intermediate tensors of a fixed type: the compiler makes one loop of

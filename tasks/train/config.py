@@ -81,6 +81,6 @@ class TrainConfig(Record):
     activation_checkpointing: Switch = Field("auto", description="Compute activations again instead of keeping them.")
     engine: Engine = Field("auto", description="How several processes share a training.")
     processes: int | None = Field(None, ge=1, description="Processes of a training; empty: one for each GPU, else one.")
-    max_attempts: int = Field(5, ge=1, description="Starts of a training before it is given up.")
+    max_attempts: int = Field(5, ge=1, description="Starts in a row without a new checkpoint before it is given up.")
     timeout_minutes: float = Field(1440, gt=0, description="Training is stopped and fails after this time.")
     max_cost: float | None = Field(None, gt=0, description="Refuse a training that is estimated to cost more.")

@@ -54,6 +54,7 @@ def training_markdown(trained: TrainedModel) -> str:
         "interruptions": interruptions_in_words(trained),
         "adapter": f"`{trained.adapter_digest[:16]}`",
     } | trained.decisions
+    facts |= {f"repair {number}": text for number, text in enumerate(trained.repairs, 1)}
     lines = ["| | |", "|---|---|", *(f"| {name.replace('_', ' ')} | {text} |" for name, text in facts.items())]
     lines += ["", "| step | loss | learning rate | tokens |", "|---:|---:|---:|---:|"]
     lines += [f"| {p.step} | {p.loss:.3f} | {p.learning_rate:.2e} | {p.tokens} |" for p in thinned(trained.curve)]

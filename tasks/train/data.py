@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from tasks.contracts import Row
 from tasks.errors import TrainingFailed, UsageError
 from tasks.tokens import Encoded, encode_example
@@ -15,9 +17,40 @@ from tasks.train.recipe import Recipe
 IGNORED = -100  # label of a token that is not learned
 
 
-def read_rows(path: Path) -> list[Row]:
-    """All rows of a JSONL file of rows."""
-    return [Row.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+def read_rows(path: Path, expected: int | None = None) -> list[Row]:
+    """All rows of a JSONL file of rows.
+
+    Args:
+        expected: how many there have to be; None: not known.
+
+    Raises:
+        TrainingFailed: a line is no row, or rows are missing; what a line says is not repeated.
+    """
+    with path.open(encoding="utf-8") as lines:
+        rows = [_read_row(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if expected is not None and len(rows) != expected:
+        raise TrainingFailed(
+            "training rows are missing",
+            where=str(path),
+            why=f"it holds {len(rows)} rows, the dataset version has {expected}",
+            remedy="prepare the dataset again; `tuneloop data verify` says which of its files were changed",
+            code="TL-TRAIN-DATA",
+        )
+    return rows
+
+
+def _read_row(path: Path, number: int, line: str) -> Row:
+    try:
+        return Row.model_validate_json(line)
+    except ValidationError as error:
+        fields = {".".join(map(str, each["loc"])) or "the whole line" for each in error.errors(include_input=False)}
+        raise TrainingFailed(
+            "a training row cannot be read",
+            where=f"{path}:{number}",
+            why=f"not of the form that rows have: {', '.join(sorted(fields)[:3])}",
+            remedy="prepare the dataset again; `tuneloop data verify` says which of its files were changed",
+            code="TL-TRAIN-DATA",
+        ) from None  # the cause holds what the row says
 
 
 def encode_rows(tokenizer: Any, rows: Sequence[Row], config: Recipe, max_tokens: int) -> list[Encoded]:
@@ -47,11 +80,14 @@ def _encode_row(tokenizer: Any, row: Row, config: Recipe, max_tokens: int) -> En
             where=f"row {row.row_id}",
             why="it has no answer",
             remedy="prepare the dataset again: such rows are quarantined when it is made",
+            code="TL-TRAIN-DATA",
         )
     try:
         example = encode_example(tokenizer, row.messages, config.loss_on, row.tools)
     except UsageError as error:
-        raise TrainingFailed(error.what, where=f"row {row.row_id}", why=error.why, remedy=error.remedy) from error
+        raise TrainingFailed(
+            error.what, where=f"row {row.row_id}", why=error.why, remedy=error.remedy, code="TL-TRAIN-DATA"
+        ) from error
     limit = min(max_tokens, config.sequence_tokens or max_tokens)
     if len(example.input_ids) > limit:
         own = limit < max_tokens
@@ -61,6 +97,7 @@ def _encode_row(tokenizer: Any, row: Row, config: Recipe, max_tokens: int) -> En
             why=f"{len(example.input_ids)} tokens, {limit} are possible",
             remedy="lower checks.max_tokens, so that long rows are quarantined"
             + (", or raise train.sequence_tokens" if own else ""),
+            code="TL-TRAIN-DATA",
         )
     return example
 

@@ -20,7 +20,7 @@ FLOW = "flow"
 ENDINGS = ("finished", "failed", "interrupted")
 _WARM_STEPS = 3  # the first steps compile and fill caches: what they say of the time that is left says little
 _STAGES: dict[str, Stage] = {
-    "begin": "loading", "decisions": "loading", "resumed": "training", "progress": "training", "failure": "recovering",
+    "begin": "loading", "decisions": "loading", "estimate": "loading", "resumed": "training", "progress": "training", "failure": "recovering",
     "repair": "recovering", "restart": "recovering", "finished": "finalizing",
 }  # fmt: skip
 _OWN = frozenset(RunEvent.model_fields) - {"run", "writer", "seq", "at", "kind", "stage", "details", "seconds"}
@@ -68,6 +68,9 @@ class Recorder:
         self._stage = _STAGES.get(kind, self._stage)
         if kind == "begin":
             self._price, self._estimate = raw.get("price_per_hour"), raw.get("estimate_seconds")
+        elif kind == "estimate":  # the trainer's own word: its device, and the time from its first step on
+            self._price = raw.get("price_per_hour", self._price)
+            self._estimate = float(raw["estimate_seconds"]) + time.monotonic() - self._began + self._seconds_before
         elif kind == "restart":
             self._interruptions += 1
         elif kind == "repair":

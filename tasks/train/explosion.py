@@ -32,7 +32,11 @@ def check_loss(earlier: Sequence[LossPoint], loss: float) -> None:
     if len(earlier) and loss > _limit(losses[0], _SINGLE):
         _stop(SPIKE, where, f"it is {loss:.2f} and began at {losses[0]:.2f}")
     if len(earlier) >= _STEPS and min(losses[-_STEPS:]) > _limit(losses[0], _LASTING):
-        _stop(SPIKE, where, f"{_STEPS} steps in a row are above {_limit(losses[0], _LASTING):.2f}; it began at {losses[0]:.2f}")
+        _stop(
+            SPIKE,
+            where,
+            f"{_STEPS} steps in a row are above {_limit(losses[0], _LASTING):.2f}; it began at {losses[0]:.2f}",
+        )
 
 
 def check_gradient(norm: float, step: int) -> None:

@@ -53,7 +53,8 @@ def _is_rows(error: FileNotFoundError) -> bool:
 
 def _validated(error: ValidationError) -> str:
     """Record and fields that were wrong; never the values."""
-    fields = sorted({".".join(str(part) for part in e["loc"]) or "the whole line" for e in error.errors(include_input=False, include_context=False)})  # fmt: skip
+    found = error.errors(include_input=False, include_context=False)
+    fields = sorted({".".join(str(part) for part in each["loc"]) or "the whole line" for each in found})
     return f"{error.title}: {', '.join(fields[:3])}"
 
 

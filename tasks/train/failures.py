@@ -39,7 +39,8 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     OOM_GPU: Kind(
         "the GPU's memory ran out",
-        "lower train.micro_batch_rows or checks.max_tokens, set train.activation_checkpointing: on, or take a larger GPU",
+        "lower train.micro_batch_rows or checks.max_tokens, set train.activation_checkpointing: on, or take a larger "
+        "GPU",
         TrainingFailed,
     ),
     OOM_HOST: Kind(

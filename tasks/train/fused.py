@@ -204,7 +204,7 @@ class AnswerLoss(torch.autograd.Function):
         to_head = torch.zeros_like(head) if ctx.needs_input_grad[1] else None
         weight = head.to(hidden.dtype)
         for part, wanted, to_part in zip(
-            *(x.split(AnswerLoss.SLICE_TOKENS) for x in (hidden, targets[:, None], to_hidden)), strict=True
+            *(torch.split(x, AnswerLoss.SLICE_TOKENS) for x in (hidden, targets[:, None], to_hidden)), strict=True
         ):
             log_shares = torch.log_softmax(part @ weight.t(), dim=-1, dtype=torch.float32)
             total -= log_shares.gather(1, wanted).sum()

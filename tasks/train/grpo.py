@@ -66,7 +66,9 @@ class GroupRelative(Objective[Asked]):
         prompt = tuple(encode_prompt(self.tokenizer, row.prompt)) if row.answer else ()
         why = "" if row.answer else "it has no reference answer"
         if len(prompt) + self.recipe.answer_tokens > self.max_tokens:
-            why = f"{len(prompt)} tokens and {self.recipe.answer_tokens} of the answer; the model reads {self.max_tokens}"
+            why = (
+                f"{len(prompt)} tokens and {self.recipe.answer_tokens} of the answer; the model reads {self.max_tokens}"
+            )
         if why:
             raise TrainingFailed(
                 "a training row cannot be asked",
@@ -80,10 +82,10 @@ class GroupRelative(Objective[Asked]):
         """As if every answer were as long as it may be: how long it becomes is not known before."""
         return self.recipe.samples_per_prompt * (len(example.prompt) + self.recipe.answer_tokens)
 
-    def units(self, example: Asked) -> int:
+    def units(self, example: Asked) -> int:  # noqa: ARG002 (each counts as much)
         return 1
 
-    def prepare(self, model: Any, examples: Sequence[Asked], folder: Path) -> None:
+    def prepare(self, model: Any, examples: Sequence[Asked], folder: Path) -> None:  # noqa: ARG002 (small enough to be kept)
         """The learned tensors as they are now are the reference: a copy of them is all that has to be kept."""
         self._start = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
 

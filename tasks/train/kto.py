@@ -63,7 +63,7 @@ class Kto(Objective[Judged]):
     def tokens(self, example: Judged) -> int:
         return len(example.answer.input_ids) + len(example.mismatched.input_ids)
 
-    def units(self, example: Judged) -> int:
+    def units(self, example: Judged) -> int:  # noqa: ARG002 (each counts as much)
         return 1
 
     def prepare(self, model: Any, examples: Sequence[Judged], folder: Path) -> None:

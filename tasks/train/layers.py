@@ -1,4 +1,4 @@
-"""How the blocks of a model compute during training: fused, recomputed in the backward pass, compiled; each by itself."""
+"""How the blocks of a model compute in training: fused, recomputed in the backward pass, compiled; each by itself."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def _attention_forward(
     turned = apply(Rotary, heads, cos[0, :, :half], sin[0, :, :half], heads.shape[2] - kv)
     if segments is None:
         return self.o_proj(_attend(turned, kv, self.scaling)), None
-    parts = turned[0].split([group.tokens for group in segments.groups])
+    parts = torch.split(turned[0], [group.tokens for group in segments.groups])
     done = [
         by_token(_attend(by_row(part, group), kv, self.scaling), group)
         for part, group in zip(parts, segments.groups, strict=True)
@@ -153,7 +153,7 @@ def _attend(heads: Tensor, kv: int, scale: float) -> Tensor:
     The short form where a layer's scores fit a processor's cache, torch's own kernel otherwise.
     """
     rows, length, count, _ = heads.shape
-    query, key, value = heads.split([count - 2 * kv, kv, kv], dim=2)
+    query, key, value = torch.split(heads, [count - 2 * kv, kv, kv], dim=2)
     if query.device.type == "cpu" and rows * query.shape[2] * length * length <= _SHORT_SCORES:
         return apply(ShortAttention, query, key, value, scale)
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))

@@ -55,6 +55,6 @@ class Objective(ABC, Generic[E]):
         so that a resumed training goes on with the same numbers.
         """
 
-    def measures(self, model: Any, examples: Sequence[E]) -> dict[str, float]:
+    def measures(self, model: Any, examples: Sequence[E]) -> dict[str, float]:  # noqa: ARG002 (of none, by default)
         """What else the method measures on examples that are not learned, by name; takes part in no decision."""
         return {}

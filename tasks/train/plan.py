@@ -12,6 +12,7 @@ from pydantic import Field
 from tasks.contracts import BaseModelRef, Digest, Record
 from tasks.errors import UsageError
 from tasks.train.amendments import Amendment
+from tasks.train.estimate.known import Known
 from tasks.train.recipe import Recipe
 from tasks.train.shape import Shape
 
@@ -21,7 +22,7 @@ _NF4_BYTES = 0.57  # 4 bits and the block scales
 _ACTIVATION_SHARE = 0.7  # of what is left beside the weights; the rest is for gradients, optimiser and the head
 _FULL_BYTES_SHARE = 8.0  # full training, as a multiple of bf16 weights: weights, gradient and two moments in fp32
 _HEADROOM = 3.0  # activations, optimiser and working copies, as a multiple of the weights
-# Measured with SmolLM2-135M on 2 cores (bench/train.py): what compiling costs before the first step with an empty cache,
+# Measured with SmolLM2-135M on 2 cores (bench/train.py): what compiling costs with an empty cache, before step 1,
 # and how much faster steps are then. `compile: on` or `off` decides without them.
 _COMPILE_SECONDS = {"kernels": 25.0, "blocks": 110.0}
 _COMPILE_SPEEDUP = {"kernels": 1.12, "blocks": 1.5}
@@ -37,6 +38,7 @@ class Job(Record):
 
     base: BaseModelRef
     rows: Path = Field(description="JSONL file with the training rows.")
+    row_count: int | None = Field(None, description="How many rows the file has to hold; None: not known.")
     dataset_digest: Digest
     config: Recipe
     amendments: tuple[Amendment, ...] = Field((), description="Changes that repairs made, oldest first.")
@@ -45,6 +47,7 @@ class Job(Record):
     key: Digest = Field(description="Identity of this training: a checkpoint of another one is never used.")
     mirror: str = Field("", description="fsspec URI where checkpoints are kept a second time; empty: nowhere.")
     group_by: str = Field("", description="Metadata key whose values keep rows on one side of the validation split.")
+    known: Known = Field(Known(), description="Prices and earlier trainings, for the estimate.")
 
 
 class Machine(Record):

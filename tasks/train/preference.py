@@ -42,7 +42,7 @@ class Preferences(Objective[Pair]):
     def tokens(self, example: Pair) -> int:
         return len(example.chosen.input_ids) + len(example.rejected.input_ids)
 
-    def units(self, example: Pair) -> int:
+    def units(self, example: Pair) -> int:  # noqa: ARG002 (each counts as much)
         return 1
 
     def prepare(self, model: Any, examples: Sequence[Pair], folder: Path) -> None:

@@ -21,9 +21,7 @@ def dpo(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:
     return -functional.logsigmoid(beta * (chosen - rejected))
 
 
-def ipo(
-    chosen: Tensor, rejected: Tensor, chosen_tokens: Tensor, rejected_tokens: Tensor, beta: float
-) -> Tensor:
+def ipo(chosen: Tensor, rejected: Tensor, chosen_tokens: Tensor, rejected_tokens: Tensor, beta: float) -> Tensor:
     """Identity preference optimisation (arXiv 2310.12036, equation 17; beta is the paper's tau).
 
     Each log ratio is divided by the tokens of its answer, as TRL does after asking the authors: the paper's numbers

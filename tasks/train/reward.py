@@ -21,8 +21,8 @@ def reward(answer: str, reference: str, *, ended: bool) -> float:
     given = _object(answer)
     if given is None:
         return 0.0
-    right = sum(name in given and given[name] == value for name, value in wanted.items())
-    extra = sum(name not in wanted for name in given)
+    right = len([name for name, value in wanted.items() if name in given and given[name] == value])
+    extra = len(given.keys() - wanted.keys())
     return _FORM_SHARE + (1 - _FORM_SHARE) * right / max(1, len(wanted) + extra)
 
 

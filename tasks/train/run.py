@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -76,7 +75,7 @@ class Run:
 
     def look_for_checkpoint(self) -> None:
         """Find the newest good checkpoint and count this start. On each machine one process looks, then the others."""
-        first = self.share.main or os.environ.get("LOCAL_RANK") == "0"
+        first = self.share.local_rank == 0
         if first:
             self.found = self.kept.last_good(self.job.key)
         self.share.barrier()

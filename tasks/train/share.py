@@ -23,6 +23,8 @@ class Share:
     rank: int = 0
     size: int = 1
     engine: str = "single"
+    local_rank: int = 0
+    """Number of the process on its own machine."""
 
     @property
     def lockstep(self) -> bool:

@@ -1,8 +1,8 @@
 """Which settings a sweep tries, and which trial is the best. Pure.
 
 A grid is tried whole, or a seeded sample of it; a range is drawn from evenly on a logarithmic scale (random search,
-Bergstra and Bengio 2012). The same space gives the same trials, and each trial is a training that the store knows: a sweep
-that was killed goes on where it stopped.
+Bergstra and Bengio 2012). The same space gives the same trials, and each trial is a training that the store knows: a
+sweep that was killed goes on where it stopped.
 """
 
 from __future__ import annotations

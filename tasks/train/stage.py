@@ -12,6 +12,7 @@ from tasks.adapters.store import Store, stage_key
 from tasks.contracts import BaseModelRef, DatasetVersion, TrainedModel
 from tasks.train.checkpoints import Checkpoints
 from tasks.train.config import TrainConfig
+from tasks.train.estimate.around import known_before, local_price, note_actual
 from tasks.train.methods import quantization_of
 from tasks.train.plan import Job
 from tasks.train.recipe import Facts, Recipe, resolve_recipe
@@ -62,15 +63,20 @@ def _make(
     work: Path,
 ) -> TrainedModel:
     key = begun.key
-    job = _job(store, key, dataset, base, recipe, start, work)
+    known = known_before(store, key, work, recipe, base)
+    job = _job(store, key, dataset, base, recipe, start, work).model_copy(update={"known": known})
     begun = _begin(store, begun, job, on_event)
     log_file = store.root / "logs" / f"train-{key[:16]}.log"
     told = {"training": key, "dataset": dataset.address, "base": base.name, "recipe": recipe.model_dump(mode="json")}
-    on_event({"event": "begin", **told})
+    price = local_price(known)
+    on_event({"event": "begin", **told, **({} if price is None else {"price_per_hour": price})})
     for text in begun.not_used:
         on_event({"event": "note", "text": text})
-    result = train_in_process(job, home=store.root, log_file=log_file, on_event=on_event)
+    result = train_in_process(
+        job, home=store.root, log_file=log_file, on_event=on_event, price_per_hour=price or 0.0
+    )
     made.append(True)
+    note_actual(key, recipe, result)
     return TrainedModel(
         uri=store.uri(STAGE, key),
         adapter_digest=result.adapter_digest,
@@ -96,6 +102,8 @@ def _make(
         best_step=result.best_step,
         measures=result.measures,
         repairs=result.repairs,
+        estimate=result.estimate,
+        peak_memory_bytes=result.peak_memory_bytes,
     )
 
 
@@ -108,6 +116,7 @@ def _job(
     return Job(
         base=base,
         rows=folder / "train.jsonl",
+        row_count=dataset.train_rows,
         dataset_digest=dataset.digest,
         config=recipe,
         start=start.folder if start else None,

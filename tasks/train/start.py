@@ -48,7 +48,9 @@ def _files_of(folder: Path) -> tuple[str, str]:
     for files in (_ADAPTER_FILES, _MODEL_FILES):
         if all((folder / name).is_file() for name in files):
             return files
-    raise _unfit(str(folder), f"the folder holds neither {' and '.join(_ADAPTER_FILES)} nor {' and '.join(_MODEL_FILES)}")
+    raise _unfit(
+        str(folder), f"the folder holds neither {' and '.join(_ADAPTER_FILES)} nor {' and '.join(_MODEL_FILES)}"
+    )
 
 
 def _registered(name: str) -> ServedModel:

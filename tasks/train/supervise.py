@@ -1,4 +1,4 @@
-"""Brings a training to its end: starts the trainer, finds out why it failed, repairs what is safe to repair, starts again.
+"""Brings a training to its end: starts the trainer, finds out why it failed, repairs what is safe, starts again.
 
 A retry decorator could not tell a killed trainer from data it will never accept. What was changed is kept beside the
 checkpoints before it takes effect, said to whoever listens, and part of the result.
@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 from tasks import progress
-from tasks.train.attempts import Launch, LocalLaunch, OnEvent, Watch
+from tasks.train.attempts import Launch, OnEvent, Watch
 from tasks.train.checkpoints import Checkpoints
+from tasks.train.engines.where import launch_for
 from tasks.train.failures import Evidence, Failure, classify
 from tasks.train.next_attempt import Attempt, Limits, Plan, Stop, next_attempt
 from tasks.train.plan import Job
@@ -23,15 +24,15 @@ log = logging.getLogger("tuneloop.train")
 _POLL_SECONDS = 0.2
 
 
-def train_in_process(
-    job: Job, *, home: Path, log_file: Path, on_event: OnEvent, price_per_hour: float = 0.0
-) -> Result:
-    """The result of a training on this machine; whatever an earlier attempt left in the job's folder is used.
+def train_in_process(job: Job, *, home: Path, log_file: Path, on_event: OnEvent, price_per_hour: float = 0.0) -> Result:
+    """The result of a training, on this machine or where TUNELOOP_TRAINER says.
+
+    Whatever an earlier attempt left in the job's folder is used.
 
     Raises:
         TuneloopError: TrainingFailed or another kind, with the code of the failure, what happened and what to do.
     """
-    return supervise(job, LocalLaunch(home, log_file), on_event, limits_of(job, price_per_hour))
+    return supervise(job, launch_for(home, log_file), on_event, limits_of(job, price_per_hour))
 
 
 def limits_of(job: Job, price_per_hour: float = 0.0) -> Limits:

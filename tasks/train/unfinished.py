@@ -1,6 +1,6 @@
 """Trainings that were begun and not finished: which checkpoint a new training does not use, and why.
 
-A training goes on by itself where data, base model and configuration are the same. With anything else it is a new one and
+A training goes on by itself where data, base model and configuration are the same. Otherwise it is a new one, and it
 says which checkpoint it leaves alone.
 """
 

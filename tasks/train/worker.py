@@ -23,7 +23,7 @@ from pydantic import Field
 from tasks.adapters.processes import die_with_parent, emit
 from tasks.adapters.store import write_atomically
 from tasks.adapters.threads import physical_cores
-from tasks.contracts import LossPoint, Record, ValidationPoint
+from tasks.contracts import Forecast, LossPoint, Record, ValidationPoint
 from tasks.errors import TrainingFailed, TuneloopError
 from tasks.train.amendments import amended_decisions, amended_steps
 from tasks.train.checkpoint import DECISIONS
@@ -64,6 +64,8 @@ class Result(Record):
     best_step: int | None = None
     repairs: tuple[str, ...] = Field((), description="What repairs changed, in words.")
     measures: dict[str, float] = Field(default_factory=dict)
+    estimate: Forecast | None = None
+    peak_memory_bytes: int = 0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -104,23 +106,28 @@ def _run_share(job: Job, stop_asked: Any, choice: Choice, share: Share) -> bool:
     from tasks.tokens import load_tokenizer
     from tasks.train.adapter import build
     from tasks.train.engines import fsdp2
+    from tasks.train.estimate import before
     from tasks.train.trainer import train
 
     tokenizer = load_tokenizer(Path(job.base.path))
-    run, available = _run_of(job, tokenizer, share, stop_asked)
+    run, available = run_of(job, tokenizer, share, stop_asked)
     decisions = _decisions(run, choice)
     run.objective.decided(decisions)
     run.say({"event": "decisions", "decisions": decisions.texts()})
+    before.refuse_impossible(run, decisions, machine_here(), choice)
     model = build(job, decisions)
     if share.engine == "fsdp2":
         fsdp2.split(model, decisions.device.value)
     run.objective.prepare(model, [*run.examples, *run.validation.examples], run.checkpoints)
+    estimate = before.estimated(run, model, decisions)
+    before.begin_peak()
     try:
         train(run, model, tokenizer)
     finally:
         run.kept.wait()
     if not run.finished:
         return False
+    peak = before.peak()
     fsdp2.unite(model)
     run.put_best_back(model)
     # every process: where weights are split, none can compute alone
@@ -128,14 +135,13 @@ def _run_share(job: Job, stop_asked: Any, choice: Choice, share: Share) -> bool:
     if share.main:
         told = decisions.texts() | {"chat_template": _template(job, tokenizer)}
         result = _result(run, model, available, told, measures)
-        write_atomically(
-            job.work / RESULT, result.model_copy(update={"template": tokenizer.chat_template}).model_dump_json(indent=1)
-        )
+        more = {"template": tokenizer.chat_template, "estimate": estimate, "peak_memory_bytes": peak}
+        write_atomically(job.work / RESULT, result.model_copy(update=more).model_dump_json(indent=1))
         run.kept.remove_all()
     return True
 
 
-def _run_of(job: Job, tokenizer: Any, share: Share, stop_asked: Any) -> tuple[Run, int]:
+def run_of(job: Job, tokenizer: Any, share: Share, stop_asked: Any) -> tuple[Run, int]:
     """The training as far as no model is needed for it, standing at its beginning; and how many rows there are."""
     from tasks.train.data import chosen_rows, read_rows
     from tasks.train.methods import objective_of
@@ -144,7 +150,7 @@ def _run_of(job: Job, tokenizer: Any, share: Share, stop_asked: Any) -> tuple[Ru
     from tasks.train.validation import Validation, split_rows
 
     config = job.config
-    rows = read_rows(job.rows)
+    rows = read_rows(job.rows, job.row_count)
     objective = objective_of(config, _max_tokens(job), tokenizer.pad_token_id or 0)
     split = split_rows(chosen_rows(rows, config), config.validation_share, job.group_by, config.seed)
     examples = objective.examples(tokenizer, split.training)
@@ -170,9 +176,7 @@ def _run_of(job: Job, tokenizer: Any, share: Share, stop_asked: Any) -> tuple[Ru
     return run, len(rows)
 
 
-def _result(
-    run: Run, model: Any, available: int, decisions: dict[str, str], measures: dict[str, float]
-) -> Result:
+def _result(run: Run, model: Any, available: int, decisions: dict[str, str], measures: dict[str, float]) -> Result:
     """Write the adapter that is the result; what to note of it."""
     from tasks.train.adapter import write
 
@@ -215,23 +219,24 @@ def _decisions(run: Run, choice: Choice) -> Decisions:
     """The decisions of this training: taken once by the first process; a later start reads them from its checkpoint."""
     text = ""
     if run.share.main:
-        text = run.found.decisions() if run.found else _decide(run, choice).model_dump_json()
+        text = run.found.decisions() if run.found else decide_for(run, choice).model_dump_json()
         write_atomically(run.checkpoints / DECISIONS, text)
     run.decisions = run.share.gathered(text)[0]
     return amended_decisions(Decisions.model_validate_json(run.decisions), run.job.amendments)
 
 
-def _decide(run: Run, choice: Choice) -> Decisions:
+def decide_for(run: Run, choice: Choice) -> Decisions:
+    """The decisions of a training that begins here."""
     tokens = sum(run.objective.tokens(run.examples[row]) for step in run.steps for micro in step for row in micro)
     decisions = decide(
         decided_from(run.job.config, choice),
         run.job.base.parameters,
         tokens,
-        _machine(),
+        machine_here(),
         read_shape(Path(run.job.base.path)),
         largest_micro_batch(run.steps, [run.objective.tokens(example) for example in run.examples]),
     )
-    if decisions.compile.value == "on" and not _machine().compiler and not _machine().cuda:
+    if decisions.compile.value == "on" and not machine_here().compiler and not machine_here().cuda:
         raise TrainingFailed(
             "compilation was asked for and is not possible here",
             where="train.compile",
@@ -241,7 +246,8 @@ def _decide(run: Run, choice: Choice) -> Decisions:
     return settled(decisions, choice)
 
 
-def _machine() -> Machine:
+def machine_here() -> Machine:
+    """What decisions depend on, of this machine."""
     import torch
 
     cuda = torch.cuda.is_available()

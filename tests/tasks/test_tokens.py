@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,7 @@ TOOL_TEMPLATE = (
     "{{ '<|im_end|>\n' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+TRL_TEMPLATES = Path(str(find_spec("trl").submodule_search_locations[0])) / "chat_templates"  # type: ignore[union-attr,index]
 TOOLS = '[{"type": "function", "function": {"name": "find_bike", "parameters": {"type": "object"}}}]'
 
 
@@ -297,3 +299,25 @@ def test_a_private_use_character_is_a_character(tokenizer: Any) -> None:
     example = encode_example(tokenizer, [user(text), assistant(text)])
     assert tokenizer.decode(example.input_ids).count(text) == 2
     assert decode_answer(tokenizer, encode_answer(tokenizer, [user("q")], text)) == text
+
+
+@pytest.mark.parametrize("name", ["qwen2_5", "qwen3", "qwen3_instruct_2507", "lfm2_v2"])
+def test_templates_of_real_models_write_tools(tmp_path: Path, name: str) -> None:
+    """The templates that TRL ships, over the tiny tokenizer."""
+    template = (TRL_TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+    tokenizer = load_tokenizer(make_tiny_model(tmp_path / "m", template=template))
+    example = encode_example(tokenizer, TALK, "assistant", TOOLS)
+    learned = tokenizer.decode([i for i, counts in zip(example.input_ids, example.learned, strict=True) if counts])
+    assert "find_bike" in learned
+    assert "In Rye." in learned
+    assert learned.count("<|im_end|>") == 2
+    for end in (1, 3):
+        prompt = encode_prompt(tokenizer, TALK[:end], TOOLS)
+        assert example.input_ids[: len(prompt)] == prompt
+    assert "You are Qwen" not in tokenizer.decode(example.input_ids)
+
+
+def test_a_template_for_images_is_refused(tmp_path: Path) -> None:
+    template = (TRL_TEMPLATES / "smolvlm.jinja").read_text(encoding="utf-8")
+    with pytest.raises(ModelUnavailable, match="does not write plain texts"):
+        load_tokenizer(make_tiny_model(tmp_path / "m", template=template))

@@ -56,10 +56,14 @@ def _kept_whole(model: Any, causal: Any) -> set[Any]:
 
 
 def unite(model: Any) -> None:
-    """Where all weights were learned and split: have every process hold them whole again. Nothing else is changed."""
-    if any(parameter.requires_grad and _is_split(parameter) for parameter in model.parameters()):
-        for part in _split_parts(model):
-            part.unshard()
+    """Where all weights were learned and split: have every process hold them whole. The model trains no more then."""
+    import torch
+
+    split = {name: p for name, p in model.named_parameters(remove_duplicate=False) if p.requires_grad and _is_split(p)}
+    for name, parameter in split.items():
+        owner, _, own_name = name.rpartition(".")
+        whole = torch.nn.Parameter(parameter.full_tensor(), requires_grad=True)
+        model.get_submodule(owner).register_parameter(own_name, whole)
 
 
 def _is_split(parameter: Any) -> bool:

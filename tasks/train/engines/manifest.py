@@ -49,7 +49,7 @@ def render(template: Manifest, wanted: TrainerJob) -> list[Manifest]:
     container["image"] = wanted.image or container["image"]
     container["args"] = [wanted.job_file]
     for kind in ("requests", "limits"):
-        container["resources"][kind][GPU] = wanted.per_node
+        container["resources"][kind][GPU] = str(wanted.per_node)
     if wanted.nodes == 1:
         container["command"] = _command(["--standalone"], wanted)
         return [job]

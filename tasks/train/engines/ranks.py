@@ -104,11 +104,12 @@ def take_own_device() -> None:
 def join(engine: str) -> Share:
     """This process's share; with others, or with an engine that splits weights, a process group is set up."""
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
     if size > 1 or engine in SPLIT:
         _set_up(rank, size)
     for name in _HIDDEN:
         os.environ.pop(name, None)
-    return Share(rank=rank, size=size, engine=engine)
+    return Share(rank=rank, size=size, engine=engine, local_rank=local)
 
 
 def _set_up(rank: int, size: int) -> None:

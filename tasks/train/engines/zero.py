@@ -6,7 +6,9 @@ looks like AdamW's, so checkpoints are the same as with every other engine and h
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from tasks.errors import EnvironmentUnusable
 from tasks.train.run import Run
+from tasks.train.share import Share
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -111,7 +114,10 @@ def start(run: Run, model: Any, optimizer: torch.optim.AdamW, parameters: Mappin
     before = {parameter: dict(optimizer.state.pop(parameter, {})) for parameter in parameters.values()}
     settings = settings_for(engine, run.job.config.max_gradient_norm, parameters.values())
     module = LossModule(model, run.objective)
-    ready, _, _, _ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings, dist_init_required=False)
+    with _known_to_deepspeed(run.share):
+        ready, _, _, _ = deepspeed.initialize(
+            model=module, optimizer=optimizer, config=settings, dist_init_required=False
+        )
     _make_state(ready, optimizer, run)
     ours = ZeroOptimizer(ready, optimizer, parameters, run)
     for parameter, state in before.items():
@@ -120,6 +126,18 @@ def start(run: Run, model: Any, optimizer: torch.optim.AdamW, parameters: Mappin
     # validation has to gather the weights too
     run.objective.loss = lambda _model, batch: module(batch)  # type: ignore[assignment, method-assign]
     return ours
+
+
+@contextlib.contextmanager
+def _known_to_deepspeed(share: Share) -> Iterator[None]:
+    """The environment that DeepSpeed asks for while it starts. A process sees one GPU, so that is its first."""
+    told = {"LOCAL_RANK": "0", "RANK": str(share.rank), "WORLD_SIZE": str(share.size)}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name in told:
+            del os.environ[name]
 
 
 def settings_for(engine: str, clip: float, learned: Iterable[Tensor]) -> dict[str, Any]:

@@ -113,3 +113,16 @@ def test_a_reused_process_number_is_not_the_same_process() -> None:
     assert is_alive(me.pid, me.create_time())
     assert not is_alive(me.pid, me.create_time() - 100)
     assert not is_alive(2**22 + 1, 0.0)
+
+
+def test_a_worker_that_does_not_hear_is_killed_after_its_time(tmp_path: Path, module) -> None:
+    name = module(
+        "deaf",
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "from tasks.adapters.processes import emit\nemit({'deaf': True})\ntime.sleep(60)\n",
+    )
+    began = time.monotonic()
+    limits = {"timeout_seconds": 3.0, "grace_seconds": 0.5}
+    code = run_worker(name, [], home=tmp_path, log_file=tmp_path / "log", on_event=lambda _: None, **limits)
+    assert code == -signal.SIGKILL
+    assert time.monotonic() - began < 30

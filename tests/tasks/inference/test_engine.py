@@ -13,6 +13,7 @@ from tasks.inference.engine import Engine
 from tasks.inference.streaming import Finished
 from tasks.inference.weights import linear_layers
 from tasks.tokens import encode_example, encode_prompt
+from tests.tiny_model import make_tiny_model
 
 LONG = "Answer with one JSON object. The allowed intents are delivery, billing, fault, account, cancel. " * 2
 
@@ -119,3 +120,20 @@ def test_a_seed_repeats_a_sampled_stream(engine: Engine) -> None:
         "".join(engine.stream(PROMPTS[0], 12, temperature=1.0, top_p=0.95, seed=seed)) for seed in (1, 1, 2)
     )
     assert first == second != other
+
+
+def test_tools_are_part_of_what_is_asked(tmp_path: Path) -> None:
+    writing = "{% for tool in tools or [] %}{{ tool | tojson }}{% endfor %}{% for m in messages %}<|im_start|>"
+    writing += "{{ m.role }}\n{{ m.content }}{{ m.tool_calls | tojson if m.tool_calls else '' }}<|im_end|>{% endfor %}"
+    writing += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNELOOP_MODELS_DIR", str(tmp_path / "cache"))
+        engine = Engine.load(resolve(str(make_tiny_model(tmp_path / "m", template=writing))), None, "none")
+    tools = '[{"type": "function", "function": {"name": "find", "description": "finds"}}]'
+    talk = [user("Where?"), assistant("Here.")]
+    (without,), (with_tools,) = engine.answer_losses([talk], 1), engine.answer_losses([talk], 1, tools=[tools])
+    assert without[1] == with_tools[1]
+    assert without[0] != with_tools[0]
+    assert engine.generate([talk[:1]], 1, 1, tools=[tools])
+    with pytest.raises(ValueError, match="shorter"):
+        engine.generate([talk[:1]] * 2, 1, 1, tools=[tools])

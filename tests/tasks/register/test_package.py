@@ -56,7 +56,15 @@ def test_the_script_answers_as_the_engine(served: ServedModel, tmp_path: Path) -
     made = packaged(served, tmp_path / "p", merged=True)
     out = tmp_path / "p"
     assert set(made.files) == {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
-    assert {p.suffix for p in out.rglob("*") if p.is_file()} == {".json", ".jsonl", ".jinja", ".md", ".py", ".txt", ".safetensors"}
+    assert {p.suffix for p in out.rglob("*") if p.is_file()} == {
+        ".json",
+        ".jsonl",
+        ".jinja",
+        ".md",
+        ".py",
+        ".txt",
+        ".safetensors",
+    }
     for folder, options in (
         (Path(served.adapter_path), ("--adapter", "--base", served.base.path)),
         (out / "model", ()),

@@ -24,6 +24,7 @@ def make_pairs(count: int) -> list[Row]:
 
 def make_preference_job(folder: Path, model: Path, rows: int = 12, **config: Any) -> Job:
     """A DPO job on pairs; as `make_job` in everything else."""
-    job = make_job(folder, model, **{"method": "dpo", "learning_rate": 5e-3} | config)
+    chosen: dict[str, Any] = {"method": "dpo", "learning_rate": 5e-3}
+    job = make_job(folder, model, **chosen | config)
     write_rows(job.rows, make_pairs(rows))
     return job

@@ -104,11 +104,13 @@ def test_gradients_are_those_of_the_library(home: Path, teachable_model: Path, t
     unfuse(plain)
     objective = objective_of(job.config, 2048, 2)
     examples = objective.examples(tokenizer_of(job), make_rows(4))
-    objective.loss(ours, objective.batch(examples)).backward()
+    objective.loss(ours, objective.batch(examples)).backward()  # type: ignore[no-untyped-call]
     batch = collate(examples, 2)
     with torch.autocast("cpu", torch.bfloat16, enabled=kind == "full"):
         logits = plain(input_ids=batch["input_ids"]).logits[:, :-1].float()
-    torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"][:, 1:].flatten(), reduction="sum").backward()
+    torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), batch["labels"][:, 1:].flatten(), reduction="sum"
+    ).backward()  # type: ignore[no-untyped-call]
     found = {name: p.grad for name, p in ours.named_parameters() if p.grad is not None}
     expected = {name: p.grad for name, p in plain.named_parameters() if p.grad is not None}
     assert found.keys() == expected.keys()

@@ -16,7 +16,9 @@ from tasks.train.llama_layers import fuse, is_fused
 
 def adapted(folder: Path, dropout: float = 0.0, dora: bool = False) -> Any:
     torch.manual_seed(1)
-    config = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM", use_dora=dora)
+    config = LoraConfig(
+        r=4, lora_alpha=8, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM", use_dora=dora
+    )
     model = get_peft_model(load_base(folder, "nf4").float(), config)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:

@@ -19,7 +19,9 @@ def attempt(code: str, **values: Any) -> Attempt:
     return Attempt.model_validate({"code": code, "exit_code": 1, "batch_rows": 16, "micro_batch_rows": 16} | values)
 
 
-def follows(code: str, *history: Attempt, limits: Limits = LIMITS, step: int | None = None, **values: Any) -> Plan | Stop:
+def follows(
+    code: str, *history: Attempt, limits: Limits = LIMITS, step: int | None = None, **values: Any
+) -> Plan | Stop:
     return next_attempt(failure(code, step=step), attempt(code, **values), history, limits)
 
 
@@ -37,9 +39,7 @@ def stop(found: Plan | Stop) -> Failure:
 @pytest.mark.parametrize("code", [kinds.OOM_GPU, kinds.OOM_HOST, kinds.OOM_KILLED])
 def test_too_little_memory_halves_the_micro_batch_at_the_same_effective_batch(code: str) -> None:
     first = plan(follows(code, checkpoints=(4, 6)))
-    assert first.amendments == (
-        Amendment(from_step=6, micro_batch_rows=8, code=code, reason=first.change),
-    )
+    assert first.amendments == (Amendment(from_step=6, micro_batch_rows=8, code=code, reason=first.change),)
     assert "16 → 8 rows, accumulation 1 → 2: the same 16 rows a step" in first.change
     second = plan(follows(code, attempt(code), micro_batch_rows=8))
     assert second.amendments[0].micro_batch_rows == 4
@@ -92,9 +92,7 @@ def test_a_loss_that_never_was_a_number_is_no_matter_of_the_rate() -> None:
 
 
 def test_the_rate_is_not_lowered_for_ever() -> None:
-    tried = tuple(
-        Amendment(from_step=0, learning_rate_factor=0.1, code=kinds.NAN, reason="r") for _ in range(3)
-    )
+    tried = tuple(Amendment(from_step=0, learning_rate_factor=0.1, code=kinds.NAN, reason="r") for _ in range(3))
     stop(follows(kinds.NAN, step=2, amendments=tried))
 
 

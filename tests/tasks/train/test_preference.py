@@ -54,9 +54,7 @@ def test_beta_method_and_kind_matter(home: Path, teachable_model: Path, tmp_path
 
 
 @pytest.mark.parametrize("method", ["dpo", "kto"])
-def test_what_is_measured_on_other_pairs(
-    home: Path, teachable_model: Path, tmp_path: Path, method: str
-) -> None:
+def test_what_is_measured_on_other_pairs(home: Path, teachable_model: Path, tmp_path: Path, method: str) -> None:
     """Before training nothing has moved; the likelier answer is found with whole sums and with means."""
     from tasks.inference.weights import load_base
 

@@ -19,8 +19,9 @@ from tasks.adapters.base_models import resolve
 from tasks.adapters.mirror import Mirror
 from tasks.adapters.processes import TERM_GRACE_SECONDS
 from tasks.adapters.store import Store
+from tasks.digest import canonical_json, digest_file
 from tasks.errors import ResumeMismatch
-from tasks.train.checkpoint import MARKER, name_of
+from tasks.train.checkpoint import MARKER, STATE, name_of
 from tasks.train.checkpoints import Checkpoints
 from tasks.train.plan import Job
 from tasks.train.stage import training
@@ -135,6 +136,30 @@ def test_an_object_store_that_fails_costs_only_the_second_copy(tmp_path: Path) -
     assert found is not None
     assert (found.position.step, found.fetched) == (2, False)
     assert said == ["the last checkpoint could not be kept in the object store; it lies here (FileNotFoundError)"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"processes": 2}, "from step 3 on 1 instead of 2 processes train"),
+        ({"tensors": {}}, "the learned tensors have other names, types or shapes; the training begins again"),
+        ({"plan": "other"}, "it was written for another order of the rows; the training begins again"),
+    ],
+)
+def test_what_else_may_differ_is_said(
+    home: Path, tiny_model: Path, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    job = make_job(tmp_path, tiny_model)
+    assert not run_job(job, stop_at(3))
+    checkpoint = job.work / "checkpoints" / name_of(3)
+    state = json.loads((checkpoint / STATE).read_text()) | change
+    (checkpoint / STATE).write_text(json.dumps(state))
+    digests = json.loads((checkpoint / MARKER).read_text()) | {STATE: digest_file(checkpoint / STATE)}
+    (checkpoint / MARKER).write_text(canonical_json(digests))
+    result = result_of(job)
+    assert any(said in text for text in result.history), result.history
+    assert [p.step for p in result.curve] == [1, 2, 3, 4, 5, 6]
+    assert result.interruptions == 1
 
 
 # --- what changed ---------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Every trick can be switched: alone it has an effect that can be seen, and the loss curve stays that of the plain run."""
+"""Every trick can be switched: alone it has an effect that is seen, and the loss curve stays that of the plain run."""
 
 from __future__ import annotations
 

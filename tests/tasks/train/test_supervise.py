@@ -97,7 +97,7 @@ def test_a_trainer_that_is_always_killed_is_given_up(home: Path, tiny_model: Pat
 def test_memory_that_runs_out_halves_the_micro_batch(home: Path, tiny_model: Path, tmp_path: Path) -> None:
     job = make_job(tmp_path, tiny_model, batch_rows=16, micro_batch_rows=16, epochs=1.0, checkpoint_steps=1)
     write_long_rows(job.rows, 32, 100)
-    limit, heard = limit_memory(200), Heard()
+    limit, heard = limit_memory(260), Heard()
 
     def listen(event: dict[str, Any]) -> None:
         heard(event)
@@ -108,6 +108,25 @@ def test_memory_that_runs_out_halves_the_micro_batch(home: Path, tiny_model: Pat
     assert 1 <= len(heard.all("failure")) <= 2
     assert "micro-batch 16 → 8 rows, accumulation 1 → 2" in result.repairs[0]
     assert [p.step for p in result.curve] == [1, 2]
+
+
+@pytest.mark.slow
+def test_one_of_two_processes_is_killed(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    killed: list[int] = []
+
+    def kill_second() -> None:
+        ranks = (
+            [p for p in trainers()[0].children() if "tasks.train.worker" in " ".join(p.cmdline())] if not killed else []
+        )
+        if ranks:
+            killed.append(1)
+            ranks[-1].kill()
+
+    heard = Heard("checkpoint", kill_second)
+    result = train(make_job(tmp_path, tiny_model, processes=2, epochs=4.0), home, heard)
+    assert killed
+    assert [p.step for p in result.curve] == list(range(1, 13))
+    assert len(result.repairs) == 1
 
 
 # --- the same trainer in this process
@@ -178,9 +197,14 @@ def test_a_row_that_cannot_be_used_is_named_without_its_text(home: Path, tiny_mo
     assert caught.value.remedy
     text = job.rows.read_text(encoding="utf-8")
     job.rows.write_text(text + text[: len(text) // 2], encoding="utf-8")
-    with pytest.raises(TuneloopError) as cut:
+    with pytest.raises(TrainingFailed, match="cannot be read") as cut:
         supervise(job, InProcess(), Heard(), limits_of(job))
+    assert (cut.value.code, cut.value.where) == (kinds.DATA, f"{job.rows}:2")
     assert "Where?" not in str(cut.value)
+    write_rows(job.rows, make_rows(11))
+    with pytest.raises(TrainingFailed, match="rows are missing") as fewer:
+        supervise(job.model_copy(update={"row_count": 12}), InProcess(), Heard(), limits_of(job))
+    assert (fewer.value.code, fewer.value.why) == (kinds.DATA, "it holds 11 rows, the dataset version has 12")
     job.rows.unlink()
     with pytest.raises(TrainingFailed) as missing:
         supervise(job, InProcess(), Heard(), limits_of(job))
@@ -199,7 +223,7 @@ def test_a_full_disk_stops_with_what_to_do_and_the_same_command_goes_on(
         (folder / "others").write_bytes(b"x" * (room - 90_000))
         with pytest.raises(EnvironmentUnusable, match="disk is full") as caught:
             supervise(job, InProcess(), Heard(), limits_of(job))
-        assert caught.value.exit_code == 50
+        assert (caught.value.code, caught.value.exit_code) == (kinds.DISK, 50)
         assert "free some space" in caught.value.remedy
         (folder / "others").unlink()
         assert supervise(job, InProcess(), Heard(), limits_of(job)).adapter_digest == expected.adapter_digest

@@ -77,13 +77,17 @@ def test_when_to_look() -> None:
     assert not Validation((), every=1, patience=0, batch_rows=1).due(0, False)
 
 
-def test_a_look_changes_nothing_but_the_rows(home: Path, tiny_model: Path, tmp_path: Path) -> None:
-    """With dropout, so that a drawn number would be seen; once with many looks, once with two."""
-    results = []
-    for number, steps in enumerate((1, 100)):
-        change = VALIDATED | {"eval_steps": steps, "dropout": 0.2}
-        results.append(result_of(make_job(tmp_path / str(number), tiny_model, **change)))
-    often, seldom = results
+@pytest.mark.parametrize("change", [{}, {"expand_nf4": "off"}, {"adapter": "lora_8bit"}])
+def test_a_look_changes_nothing_but_the_rows(
+    home: Path, tiny_model: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    """With dropout, so that a drawn number would be seen; once with many looks, once with one and none before it."""
+    often = result_of(
+        make_job(tmp_path / "often", tiny_model, **VALIDATED | {"eval_steps": 1, "dropout": 0.2} | change)
+    )
+    job = make_job(tmp_path / "seldom", tiny_model, **VALIDATED | {"eval_steps": 100, "dropout": 0.2} | change)
+    assert not run_job(job, stop_at(1))
+    seldom = result_of(job)
     assert often.adapter_digest == seldom.adapter_digest
     assert [p.loss for p in often.curve] == [p.loss for p in seldom.curve]
     steps = often.curve[-1].step

@@ -1,4 +1,4 @@
-"""Several trainer processes on this machine, in the engines that only GPUs are offered: on a CPU their code is the same."""
+"""Several trainer processes on a CPU in the engines that only GPUs are offered: their code is the same."""
 
 from __future__ import annotations
 

@@ -38,9 +38,7 @@ def test_the_committed_settings_are_accelerates() -> None:
         pytest.param({"adapter": "full", "learning_rate": 1e-4}, id="full", marks=pytest.mark.slow),
     ],
 )
-def test_a_split_training_is_the_training(
-    home: Path, tiny_model: Path, tmp_path: Path, change: dict[str, Any]
-) -> None:
+def test_a_split_training_is_the_training(home: Path, tiny_model: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     whole = make_job(tmp_path / "whole", tiny_model, **change, fused_layers="off", packing="off")
     assert run_job(whole, bool)
     split = make_job(tmp_path / "split", tiny_model, **change, packing="off")
@@ -53,9 +51,7 @@ def test_a_split_training_is_the_training(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("adapter", ["lora", "full"])
-def test_a_stopped_split_training_goes_on_exactly(
-    home: Path, tiny_model: Path, tmp_path: Path, adapter: str
-) -> None:
+def test_a_stopped_split_training_goes_on_exactly(home: Path, tiny_model: Path, tmp_path: Path, adapter: str) -> None:
     whole, stopped = (make_job(tmp_path / name, tiny_model, adapter=adapter) for name in ("whole", "stopped"))
     assert run_in("fsdp2", whole)
     assert not run_in("fsdp2", stopped, stop_after=3)

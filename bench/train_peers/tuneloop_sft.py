@@ -1,0 +1,107 @@
+"""Our trainer, with any switches: the same objects as in a training, which waits for its turn before each step."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tasks.adapters.threads import physical_cores, thread_environment
+
+os.environ.update(thread_environment())  # torch reads it when it is loaded
+
+from transformers import TrainerCallback
+
+from bench.train_peers.turns import Turns, mean_loss, options, rows_of, tell
+
+
+def main() -> None:
+    asked = options()
+    if asked.get("compiler_cache"):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = asked["compiler_cache"]
+    from tasks.train.trainer import PlannedTrainer, make_optimizer, trainable
+
+    run, model, tokenizer, decisions = prepared(asked)
+    optimizer = make_optimizer(trainable(model), run.job.config)
+    trainer = PlannedTrainer(run, model, tokenizer, optimizer)
+    validation = rows_of(asked["validation"])
+    trainer.add_callback(InTurns(run, Turns(lambda: validated(model, validation))))
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    tell(ready=True, decisions=decisions.texts(), learned_weights=learned)
+    run.start_clock()
+    trainer.train()
+
+
+def prepared(asked: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
+    """A training as far as its first step."""
+    from tasks.adapters.base_models import resolve
+    from tasks.tokens import load_tokenizer
+    from tasks.train.adapter import build
+    from tasks.train.methods import objective_of
+    from tasks.train.plan import Job, Machine, decide, largest_micro_batch, plan_steps
+    from tasks.train.recipe import Recipe
+    from tasks.train.run import Run
+    from tasks.train.shape import read_shape
+
+    base, examples = resolve(asked["model"]), encoded(asked["rows"])
+    enough = {"epochs": asked["steps"] * asked["batch_rows"] / len(examples) + 1}
+    config = Recipe.model_validate(recipe_fields(asked) | enough)
+    lengths = [len(example.input_ids) for example in examples]
+    steps = plan_steps(lengths, config)[: asked["steps"]]
+    folder = Path(tempfile.mkdtemp(prefix="tuneloop-bench-"))
+    job = Job(base=base, rows=folder / "none", dataset_digest="", config=config, work=folder, key="")
+    machine = Machine(cuda=False, free_bytes=8_000_000_000, compiler=True, cores=physical_cores())
+    shape, largest = read_shape(Path(base.path)), largest_micro_batch(steps, lengths)
+    decisions = decide(config, base.parameters, sum(lengths), machine, shape, largest)
+    objective = objective_of(config, 8192, 2)
+    objective.decided(decisions)
+    model = build(job, decisions)
+    run = Run(job=job, objective=objective, examples=examples, steps=steps, say=lambda _: None, stop_asked=bool)
+    return run, model, load_tokenizer(Path(base.path)), decisions
+
+
+def recipe_fields(asked: dict[str, Any]) -> dict[str, Any]:
+    """No checkpoint while something is measured; what was asked for."""
+    chosen = {
+        "adapter": asked["adapter"],
+        "rank": asked["rank"],
+        "alpha": 2 * asked["rank"],
+        "learning_rate": asked["learning_rate"],
+        "batch_rows": asked["batch_rows"],
+        "micro_batch_rows": asked["batch_rows"],
+        "checkpoint_steps": 10**6,
+        "compile": "off",
+    }
+    return {**chosen, **asked.get("recipe", {})}
+
+
+def encoded(path: str) -> list[Any]:
+    from tasks.tokens import Encoded
+
+    return [Encoded(row["input_ids"], [label >= 0 for label in row["labels"]]) for row in rows_of(path)]
+
+
+def validated(model: Any, rows: Any) -> float:
+    from tasks.train.adapter import causal_model
+
+    model.eval()
+    return mean_loss(lambda ids: causal_model(model)(input_ids=ids).logits, rows)
+
+
+class InTurns(TrainerCallback):  # type: ignore[misc]
+    """Each optimiser step waits for its turn. Ours ends when its progress was told."""
+
+    def __init__(self, run: Any, turns: Turns) -> None:
+        self.run, self.turns, self.seen = run, turns, 0
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.turns.wait()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.turns.done(self.run.tokens - self.seen, self.run.last_loss)
+        self.seen = self.run.tokens
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""How a trainer under measurement takes turns with the others: it does one optimiser step whenever it is told to.
+
+Used by every script of this folder, in whatever environment that runs: only torch and the standard library are needed.
+Commands come line by line on standard input (`step`, `gemm`, `validate`); answers are lines of JSON after a mark.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+MARK = "@answer "
+IGNORED = -100
+_GEMM, _GEMM_TIMES = 2048, 5
+
+
+def options() -> dict[str, Any]:
+    """What the script is asked to do: the JSON object that is its argument."""
+    found: dict[str, Any] = json.loads(sys.argv[1])
+    return found
+
+
+def rows_of(path: str) -> list[dict[str, list[int]]]:
+    """Rows as they are learned from: `input_ids`, and `labels` that are -100 where nothing is learned."""
+    rows: list[dict[str, list[int]]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return rows
+
+
+def tell(**answer: Any) -> None:
+    print(MARK + json.dumps(answer), flush=True)
+
+
+class Turns:
+    """Waits for its turn, and says how long it took."""
+
+    def __init__(self, validate: Callable[[], float]) -> None:
+        self.validate, self.began = validate, 0.0
+
+    def wait(self) -> None:
+        """Answer questions until a step is asked for; the process ends when nobody asks any more."""
+        for line in iter(sys.stdin.readline, ""):
+            command = line.strip()
+            if command == "step":
+                self.began = time.perf_counter()
+                return
+            if command == "validate":
+                tell(loss=self.validate())
+            if command == "gemm":
+                tell(rate=gemm_rate())
+        os._exit(0)
+
+    def done(self, tokens: int, loss: float) -> None:
+        tell(seconds=time.perf_counter() - self.began, tokens=int(tokens), loss=float(loss))
+
+
+def gemm_rate() -> float:
+    """FLOP/s of a bf16 product of two square matrices in this process, the median of a few."""
+    import torch
+
+    x = torch.randn(_GEMM, _GEMM).to(torch.bfloat16)
+    seconds = []
+    for _ in range(_GEMM_TIMES):
+        began = time.perf_counter()
+        x @ x
+        seconds.append(time.perf_counter() - began)
+    return 2 * _GEMM**3 / sorted(seconds)[_GEMM_TIMES // 2]
+
+
+def mean_loss(logits_of: Callable[[Any], Any], rows: Sequence[dict[str, list[int]]]) -> float:
+    """Mean cross-entropy of the learned tokens, row by row: the same measure for every trainer."""
+    import torch
+
+    total, count = 0.0, 0
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for row in rows:
+            ids, labels = torch.tensor([row["input_ids"]]), torch.tensor(row["labels"])[1:]
+            logits = logits_of(ids)[0, :-1].float()
+            total += float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum"))
+            count += int((labels != IGNORED).sum())
+    return total / count

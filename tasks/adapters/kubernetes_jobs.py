@@ -1,0 +1,255 @@
+"""Jobs in a Kubernetes cluster, through the official client: create, follow to their end, delete.
+
+The cluster is that of the pod this runs in, or of the current context of KUBECONFIG. Nothing is kept: a job is found
+again by its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from tasks import progress
+from tasks.contracts import Record
+from tasks.errors import EnvironmentUnusable
+
+POLL_SECONDS = 1.0
+WAITING_PATIENCE_SECONDS = 180.0
+"""How long an image may fail to be pulled before the job is given up: a registry can be away for a moment."""
+_HOPELESS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError")
+_INDEX = "batch.kubernetes.io/job-completion-index"
+
+
+class PodStatus(Record):
+    """What Kubernetes says of one pod."""
+
+    name: str
+    index: int = 0
+    phase: str
+    reason: str = Field("", description="Why it waits or ended: OOMKilled, Evicted, ErrImagePull, Unschedulable, ...")
+    message: str = ""
+    exit_code: int | None = None
+
+
+class JobEnd(Record):
+    """How following a job ended."""
+
+    succeeded: bool
+    timed_out: bool = False
+    reason: str = Field("", description="Of the job's condition: BackoffLimitExceeded, PodFailurePolicy, ...")
+    pods: tuple[PodStatus, ...] = ()
+
+
+class KubernetesJobs:
+    """The jobs of one namespace.
+
+    Raises:
+        EnvironmentUnusable: there is no client or no cluster, or the cluster refuses.
+    """
+
+    def __init__(self, namespace: str, configuration: Any = None) -> None:
+        client = _client()
+        self.namespace = namespace
+        api = client.ApiClient(configuration or _configuration(client))
+        self.batch, self.core = client.BatchV1Api(api), client.CoreV1Api(api)
+
+    def create(self, manifests: Sequence[dict[str, Any]]) -> None:
+        """Create jobs and services; one that is there already is left as it is."""
+        for manifest in manifests:
+            create = {
+                "Job": self.batch.create_namespaced_job,
+                "Service": self.core.create_namespaced_service,
+            }[manifest["kind"]]
+            with _refusals_named(f"create {manifest['kind']} {manifest['metadata']['name']}", but=409):
+                create(self.namespace, manifest)
+
+    def delete(self, name: str, grace_seconds: int | None = None) -> None:
+        """Delete a job with its pods, and the service of its name; SIGTERM first. It may be gone already."""
+        with _refusals_named(f"delete job {name}", but=404):
+            self.batch.delete_namespaced_job(
+                name, self.namespace, propagation_policy="Foreground", grace_period_seconds=grace_seconds
+            )
+        with _refusals_named(f"delete service {name}", but=404):
+            self.core.delete_namespaced_service(name, self.namespace)
+
+    def pods(self, name: str) -> tuple[PodStatus, ...]:
+        """The pods of a job, in the order of their numbers, the newest of each last."""
+        with _refusals_named(f"list pods of {name}"):
+            found = self.core.list_namespaced_pod(
+                self.namespace, label_selector=f"batch.kubernetes.io/job-name={name}"
+            ).items
+        oldest_first = sorted(found, key=lambda pod: str(pod.metadata.creation_timestamp))
+        return tuple(sorted((_status(pod) for pod in oldest_first), key=lambda status: status.index))
+
+    def follow(self, name: str, seconds: float, on_line: Callable[[str, PodStatus], None]) -> JobEnd:
+        """Pass on what the pods print until the job has ended, failed for good, or the time is over."""
+        until, hopeless_since = time.monotonic() + seconds, 0.0
+        reader = _LogReader(self.core, self.namespace, on_line)
+        while True:
+            progress.stop_if_interrupted()
+            end, pods = self._end(name), self.pods(name)
+            reader.look_at(pods)
+            reader.pass_on()
+            hopeless = any(pod.reason in _HOPELESS for pod in pods)
+            hopeless_since = (hopeless_since or time.monotonic()) if hopeless else 0.0
+            given_up = hopeless and time.monotonic() - hopeless_since >= WAITING_PATIENCE_SECONDS
+            if end or given_up or time.monotonic() >= until:
+                reader.finish()
+                timed_out = not end and not given_up
+                ended = end or JobEnd(succeeded=False, timed_out=timed_out)
+                return ended.model_copy(update={"pods": self.pods(name)})
+            time.sleep(POLL_SECONDS)
+
+    def _end(self, name: str) -> JobEnd | None:
+        with _refusals_named(f"read job {name}"):
+            status = self.batch.read_namespaced_job(name, self.namespace).status
+        for condition in status.conditions or ():
+            if condition.status == "True" and condition.type in ("Complete", "Failed"):
+                return JobEnd(succeeded=condition.type == "Complete", reason=condition.reason or "")
+        return None
+
+
+class _LogReader:
+    """Reads the log of every pod once, each in a thread of its own; lines are passed on in the caller's thread."""
+
+    def __init__(self, core: Any, namespace: str, on_line: Callable[[str, PodStatus], None]) -> None:
+        self.core, self.namespace, self.on_line = core, namespace, on_line
+        self.threads: dict[str, threading.Thread] = {}
+        self.lines: queue.SimpleQueue[tuple[str, PodStatus]] = queue.SimpleQueue()
+
+    def look_at(self, pods: Sequence[PodStatus]) -> None:
+        for pod in pods:
+            if pod.name not in self.threads and pod.phase in ("Running", "Succeeded", "Failed"):
+                self.threads[pod.name] = threading.Thread(target=self._read, args=(pod,), daemon=True)
+                self.threads[pod.name].start()
+
+    def finish(self) -> None:
+        """Wait a moment for what ended pods still have to say."""
+        for thread in self.threads.values():
+            thread.join(timeout=10)
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Hand over what has been read since the last time."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.on_line(*self.lines.get_nowait())
+
+    def _read(self, pod: PodStatus) -> None:
+        """Follow a log to its end. When the connection breaks it is read again; what was passed on is skipped."""
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        seen = 0
+        for _ in range(5):
+            try:
+                stream = self.core.read_namespaced_pod_log(
+                    pod.name, self.namespace, follow=True, _preload_content=False
+                )
+                for number, line in enumerate(_lines(stream)):
+                    if number >= seen:
+                        seen = number + 1
+                        self.lines.put((line, pod))
+                return
+            except (
+                ApiException,
+                HTTPError,
+            ):  # the pod is gone or the connection broke; its status tells what there is to tell
+                time.sleep(POLL_SECONDS)
+
+
+def _lines(stream: Any) -> Any:
+    rest = b""
+    for piece in stream.stream():
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line.decode("utf-8", "replace") for line in whole)
+    if rest:
+        yield rest.decode("utf-8", "replace")
+
+
+def _status(pod: Any) -> PodStatus:
+    """The most telling of pod reason, container states and conditions."""
+    status = pod.status
+    reason, message, code = status.reason or "", status.message or "", None
+    for container in status.container_statuses or ():
+        state = container.state
+        if state.terminated:
+            code = state.terminated.exit_code
+            reason, message = reason or state.terminated.reason or "", message or state.terminated.message or ""
+        elif state.waiting:
+            reason, message = reason or state.waiting.reason or "", message or state.waiting.message or ""
+    for condition in status.conditions or ():
+        unschedulable = condition.type == "PodScheduled" and condition.status == "False"
+        taken_away = condition.type == "DisruptionTarget" and condition.status == "True"
+        if taken_away or (unschedulable and not reason):
+            reason, message = condition.reason or reason, condition.message or message
+    annotations = pod.metadata.annotations or {}
+    return PodStatus(
+        name=pod.metadata.name,
+        index=int(annotations.get(_INDEX, 0)),
+        phase=status.phase or "Pending",
+        reason=reason,
+        message=message,
+        exit_code=code,
+    )
+
+
+@contextlib.contextmanager
+def _refusals_named(action: str, but: int = 0) -> Any:
+    """Turn an answer of the API server into the coded error; the status `but` is passed over."""
+    from kubernetes.client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except ApiException as error:
+        if error.status != but:
+            raise EnvironmentUnusable(
+                "the Kubernetes cluster refused",
+                where=action,
+                why=f"HTTP {error.status} {error.reason}",
+                remedy="see whether the account may do this: k8s/base/launcher-identity.yaml has the rules it needs",
+            ) from error
+    except HTTPError as error:
+        raise EnvironmentUnusable(
+            "the Kubernetes cluster does not answer", where=action, why=type(error).__name__,
+            remedy="see whether the API server can be reached from here",
+        ) from error  # fmt: skip
+
+
+def _client() -> Any:
+    try:
+        from kubernetes import client
+    except ImportError as error:
+        raise EnvironmentUnusable(
+            "trainers cannot be started in a cluster",
+            where="TUNELOOP_TRAINER",
+            why="the package kubernetes is not installed",
+            remedy="pip install 'tuneloop[kubernetes]'",
+        ) from error
+    return client
+
+
+def _configuration(client: Any) -> Any:
+    from kubernetes import config
+
+    found = client.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=found)
+    except config.ConfigException:
+        try:
+            config.load_kube_config(client_configuration=found)
+        except config.ConfigException as error:
+            raise EnvironmentUnusable(
+                "no Kubernetes cluster is known here",
+                where="KUBECONFIG",
+                why="this is no pod of a cluster, and there is no usable kubeconfig",
+                remedy="run in the cluster, or set KUBECONFIG",
+            ) from error
+    return found

@@ -1,0 +1,239 @@
+"""A short calibration: a few micro-batches of the plan, at two sizes, forward and backward, on the model as it is.
+
+Nothing is left of it: gradients are dropped, the state of every random generator is put back, the optimiser that is
+timed works on tensors of its own. So a training gives the same bytes with and without it. What is measured is chosen
+by its FLOPs alone, at most a small share of the plan's: every process of a training measures the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from tasks.adapters.devices import peak_bytes, reset_peak, resident_bytes
+from tasks.train.estimate.memory import activation_bytes, block_bytes, head_bytes
+from tasks.train.estimate.timing import USUAL_UTILISATION, Measured, Rates, rates_of
+from tasks.train.estimate.work import Load, Micro, flops, load_of, measure
+from tasks.train.plan import Decisions
+from tasks.train.random_state import capture, put_back
+from tasks.train.run import Run
+
+SHARE = 0.035  # of the plan's FLOPs
+MOST_ROUNDS = 5
+_GEMM = 1024
+_SURROGATE = 2_000_000  # learned weights that the optimiser is timed on, at most
+_LEAST_RATIO, _MOST_RATIO = 0.3, 3.0  # of measured to computed memory of activations: outside of that it is noise
+
+
+class Chosen(NamedTuple):
+    """Rows of a typical micro-batch, and of a smaller one; how often both are measured."""
+
+    small: tuple[int, ...]
+    typical: tuple[int, ...]
+    rounds: int
+
+
+class Calibration:
+    """Measures this training on this machine, all at once or a round at a time.
+
+    Args:
+        run: the training, at a place between two steps.
+        model: the model as it is trained.
+        measures: whether micro-batches can be measured; an engine that takes the steps itself cannot be asked yet.
+    """
+
+    def __init__(self, run: Run, model: Any, decisions: Decisions, *, measures: bool = True) -> None:
+        self._run, self._model, self._decisions = run, model, decisions
+        self._load = load_of(run.job.config, _shape(run), decisions)
+        self._small: list[Measured] = []
+        self._typical: list[Measured] = []
+        self._memory: list[float] = []
+        self._first = self._seconds = self._optimizer = 0.0
+        self._gemm = 0.0
+        self.base_bytes = used_bytes()
+        self.chosen = choose_rows(run, self._load) if measures else None
+
+    def whole(self) -> Rates:
+        """Everything at once, before the first step."""
+        self.begin()
+        for _ in range(self.chosen.rounds if self.chosen else 0):
+            self.round()
+        return self.rates()
+
+    def begin(self) -> None:
+        """What is measured once: the optimiser, the rate of products, and a first micro-batch that warms up."""
+        began = time.perf_counter()
+        self._gemm = gemm_flops()
+        self._optimizer = optimizer_seconds([p for p in self._model.parameters() if p.requires_grad])
+        if self.chosen:
+            self._first = self._measured(self.chosen.small).seconds
+        self._seconds += time.perf_counter() - began
+
+    def round(self) -> None:
+        """One micro-batch of each size."""
+        if not self.chosen:
+            return
+        began = time.perf_counter()
+        self._typical.append(self._measured(self.chosen.typical, memory=True))
+        if self.chosen.small != self.chosen.typical:
+            self._small.append(self._measured(self.chosen.small))
+        self._seconds += time.perf_counter() - began
+
+    def rates(self) -> Rates:
+        """What was found so far; without a micro-batch that was measured, what the rate of products promises."""
+        common = {
+            "optimizer_seconds": self._optimizer,
+            "gemm_flops": self._gemm,
+            "calibration_seconds": self._seconds,
+            "base_bytes": self.base_bytes,
+        }
+        if not self._typical:
+            return Rates(seconds_per_flop=1 / (USUAL_UTILISATION * self._gemm), **common)
+        slope, fixed = rates_of(self._small or self._typical, self._typical)
+        return Rates(
+            seconds_per_flop=slope,
+            micro_seconds=fixed,
+            calibrated=True,
+            memory_factor=max(self._memory, default=1.0),
+            **common,
+        )
+
+    @property
+    def first_seconds(self) -> float:
+        """What the very first micro-batch cost beyond a usual one: compilation, mostly. It is paid already."""
+        usual = min((m.seconds for m in self._small), default=self._first)
+        return max(0.0, self._first - usual)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that calibration has taken so far."""
+        return self._seconds
+
+    def _measured(self, rows: Sequence[int], memory: bool = False) -> Measured:
+        """Forward and backward of one micro-batch; random state, gradients and mode are as before afterwards."""
+        run, model = self._run, self._model
+        examples = [run.examples[row] for row in rows]
+        state, training, before = capture(), model.training, _begin_peak()
+        model.train()
+        began = time.perf_counter()
+        run.objective.loss(model, run.objective.batch(examples)).backward()
+        _wait()
+        seconds = time.perf_counter() - began
+        peak = _peak() - before
+        for parameter in model.parameters():
+            parameter.grad = None
+        model.train(training)
+        put_back(state)
+        micro = _micro(run, rows)
+        if memory and before:
+            self._note_memory(micro, peak)
+        return Measured(flops=flops(micro, self._load), seconds=seconds)
+
+    def _note_memory(self, micro: Micro, peak: int) -> None:
+        load, decisions = self._load, self._decisions
+        computed = activation_bytes(load, decisions, micro) + head_bytes(load, decisions, micro)
+        computed += block_bytes(load, decisions, micro)
+        learned = sum(p.numel() * p.element_size() for p in self._model.parameters() if p.requires_grad)
+        ratio = (peak - learned) / max(1.0, computed)
+        if _LEAST_RATIO <= ratio <= _MOST_RATIO:
+            self._memory.append(ratio)
+
+
+def choose_rows(run: Run, load: Load) -> Chosen | None:
+    """Rows to measure: of the most typical micro-batch, and a quarter of them. None: the plan is too short for it."""
+    micros = [micro for step in run.steps[run.step :] for micro in step]
+    sizes = [flops(_micro(run, micro), load) for micro in micros]
+    if not sizes:
+        return None
+    allowed, middle = SHARE * sum(sizes), sum(sizes) / len(sizes)
+    rows = min(zip(sizes, micros, strict=True), key=lambda found: abs(found[0] - middle))[1]
+    for typical, small in _cuts(rows):
+        one, warm = (sum(flops(_micro(run, part), load) for part in parts) for parts in ((typical, small), (small,)))
+        rounds = int((allowed - warm) // one)
+        if rounds >= 1:
+            return Chosen(small, typical, min(rounds, MOST_ROUNDS))
+    return None
+
+
+def _cuts(rows: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The rows with a quarter of them, then halves of both."""
+    count = len(rows)
+    while count:
+        quarter = max(1, count // 4)
+        yield rows[:count], rows[:quarter]
+        count //= 2
+
+
+def _micro(run: Run, rows: Sequence[int]) -> Micro:
+    found = [measure(run.examples[row], run.job.config) for row in rows]
+    return Micro(tuple(n for one in found for n in one.lengths), sum(one.learned for one in found))
+
+
+def _shape(run: Run) -> Any:
+    from pathlib import Path
+
+    from tasks.train.shape import read_shape
+
+    return read_shape(Path(run.job.base.path))
+
+
+def gemm_flops(size: int = _GEMM) -> float:
+    """FLOPs a second of a product of two bf16 matrices; the better of some tries."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    size = size * 8 if device == "cuda" else size
+    a = torch.ones((size, size), dtype=torch.bfloat16, device=device)
+    best = 0.0
+    for _ in range(4):
+        began = time.perf_counter()
+        torch.mm(a, a)
+        _wait()
+        best = max(best, 2 * size**3 / (time.perf_counter() - began))
+    return best
+
+
+def optimizer_seconds(learned: Sequence[Any]) -> float:
+    """Seconds of one step of clipping and AdamW for these parameters, timed on tensors of the same kind."""
+    total = sum(p.numel() for p in learned)
+    if not total:
+        return 0.0
+    some: list[Any] = []
+    for p in learned:
+        if sum(s.numel() for s in some) < _SURROGATE:
+            flat = torch.zeros(min(p.numel(), _SURROGATE), dtype=p.dtype, device=p.device)
+            some.append(flat.requires_grad_(True))
+    optimizer = torch.optim.AdamW(some, lr=1e-6, fused=True)
+    found = []
+    for _ in range(3):
+        for p in some:
+            p.grad = torch.ones_like(p)
+        began = time.perf_counter()
+        torch.nn.utils.clip_grad_norm_(some, 1.0)
+        optimizer.step()
+        _wait()
+        found.append(time.perf_counter() - began)
+    return min(found[1:]) * total / sum(s.numel() for s in some)
+
+
+def used_bytes() -> int:
+    """Memory that the process holds now, on the device that trains."""
+    return torch.cuda.memory_allocated() if torch.cuda.is_available() else resident_bytes()
+
+
+def _begin_peak() -> int:
+    """Count the highest memory from here; what is used now, 0 where the system cannot count so."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    return resident_bytes() if reset_peak() else 0
+
+
+def _peak() -> int:
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_bytes()
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,158 @@
+"""Memory of a training by part: weights, adapter, gradients, optimiser, activations, head, workspace. Pure.
+
+Everything follows from the shape of the base model, the recipe, the decisions and the largest micro-batch. Activations
+are counted layer by layer, as `fused` and `llama_layers` keep them (or the library's own layers, after Korthikanti et
+al., arXiv 2205.05198); a calibration says how much more or less this machine needs for them.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tasks.contracts import Record
+from tasks.train.estimate.work import Load, Micro, load_of, positions, scores
+from tasks.train.plan import Decisions
+from tasks.train.recipe import Recipe
+from tasks.train.shape import Shape
+
+BF16, FP32 = 2, 4
+# Measured: interpreter and libraries of a trainer process before any model is loaded; on CUDA context and workspaces.
+PROCESS_BYTES = {"cpu": 620e6, "cuda": 1.2e9}
+# NF4: half a byte, one byte of scale for 64 weights, and their own scale in fp32 for 256 of them (double quantisation).
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+INT8_BYTES = 1.0
+_HEAD_SLICE = 256
+_LEARNED_BYTES = {"fp32": FP32, "bf16": BF16}
+
+
+class Memory(Record):
+    """Bytes of one process at its highest, by part."""
+
+    process: int = Field(description="Interpreter, libraries, device context.")
+    weights: int = Field(description="Weights of the base model, as they are stored.")
+    adapter: int = Field(description="What is learned beside them; full: the weights themselves, so 0.")
+    gradients: int
+    optimizer: int = Field(description="Two moments for each learned weight.")
+    activations: int = Field(description="What the backward pass of the largest micro-batch needs.")
+    head: int = Field(description="Logits that exist at one time.")
+    workspace: int = Field(description="Gradients of one block, copies, gathered weights.")
+    saving: int = Field(0, description="A checkpoint's copy while it is written, beyond what a step needs.")
+
+    @property
+    def total(self) -> int:
+        return sum(self.model_dump().values())
+
+    @property
+    def fixed(self) -> int:
+        """What is there before the first step."""
+        return self.process + self.weights + self.adapter
+
+
+def memory_of(
+    recipe: Recipe, shape: Shape, parameters: int, decisions: Decisions, micro: Micro, factor: float = 1.0
+) -> Memory:
+    """Memory of one process.
+
+    Args:
+        micro: the micro-batch that needs the most.
+        factor: what activations need on this machine over what the formula says, where that was measured.
+    """
+    load, device = load_of(recipe, shape, decisions), decisions.device.value
+    weight_part, state_part = _parts(decisions)
+    learned = parameters if load.full else load.adapter_weights
+    width = _LEARNED_BYTES[decisions.adapter_precision.value]
+    weights = int(weight_bytes(recipe, shape, parameters, decisions) * weight_part)
+    kept = activation_bytes(load, decisions, micro)
+    one = block_bytes(load, decisions, micro)
+    step = {
+        "gradients": int(learned * width * state_part),
+        "activations": int(kept * factor),
+        "head": int(head_bytes(load, decisions, micro) * factor),
+        "workspace": int(one * factor) + int(_gathered(recipe, shape, decisions)),
+    }
+    optimizer = int(2 * learned * width * state_part)
+    return Memory(
+        process=int(PROCESS_BYTES[device]),
+        weights=weights,
+        adapter=0 if load.full else int(learned * width * (weight_part if state_part < 1 else 1)),
+        optimizer=optimizer,
+        saving=max(0, optimizer - sum(step.values())) if device == "cpu" else 0,
+        **step,
+    )
+
+
+def weight_bytes(recipe: Recipe, shape: Shape, parameters: int, decisions: Decisions) -> float:
+    """Bytes of the base model's weights. Only linear layers of the blocks are quantised, the rest stays in 16 bits."""
+    blocks = min(shape.block_weights, parameters)
+    rest = (parameters - blocks) * BF16
+    if recipe.adapter == "full":
+        return float(parameters * FP32)
+    if recipe.adapter == "lora_8bit":
+        return rest + blocks * INT8_BYTES
+    if recipe.adapter == "qlora" and decisions.expand_nf4.value == "off":
+        return rest + blocks * NF4_BYTES
+    return float(parameters * BF16)
+
+
+def _parts(decisions: Decisions) -> tuple[float, float]:
+    """Shares of the weights, and of gradients and optimiser, that one process holds."""
+    count = int(decisions.processes.value)
+    if decisions.engine.value in ("fsdp2", "zero3"):
+        return 1 / count, 1 / count
+    return (1.0, 1 / count) if decisions.engine.value == "zero2" else (1.0, 1.0)
+
+
+def _gathered(recipe: Recipe, shape: Shape, decisions: Decisions) -> float:
+    """Weights of two blocks that travel to a process while it computes, and a copy of 4-bit weights in use."""
+    per_block = shape.block_weights / shape.layers * BF16
+    if decisions.engine.value in ("fsdp2", "zero3"):
+        return 2 * per_block
+    quantised = recipe.adapter == "qlora" and decisions.expand_nf4.value == "off"
+    widest = shape.hidden * max(shape.intermediate, shape.heads * shape.head_dim) * BF16
+    if recipe.adapter == "full":
+        return float(shape.block_weights * BF16)  # autocast keeps its 16-bit copies until the forward pass ends
+    return float(widest if quantised or recipe.adapter == "lora_8bit" else 0)
+
+
+def activation_bytes(load: Load, decisions: Decisions, micro: Micro) -> float:
+    """What is kept of the forward pass of all blocks; where it is computed again, their inputs only."""
+    shape = load.shape
+    ends = 3 * shape.hidden * BF16 * positions(micro, load.packed)  # embeddings, last norm, states before the head
+    if load.recomputes:
+        return ends + float(shape.layers * shape.hidden * BF16 * positions(micro, load.packed))
+    return ends + shape.layers * kept_by_block(load, decisions, micro)
+
+
+def block_bytes(load: Load, decisions: Decisions, micro: Micro) -> float:
+    """What the backward pass of one block needs beside it: gradients, and what it has to compute again."""
+    return kept_by_block(load, decisions, micro) * (2.0 if load.recomputes else 0.7)
+
+
+def kept_by_block(load: Load, decisions: Decisions, micro: Micro) -> float:
+    """Bytes that one block keeps of its forward pass for the backward pass."""
+    shape, count = load.shape, positions(micro, load.packed)
+    wide, grouped = shape.heads * shape.head_dim, (shape.heads + 2 * shape.kv_heads) * shape.head_dim
+    if decisions.fused_layers.value == "on" and shape.layers_can_fuse:
+        per_token = (4 * shape.hidden + grouped + wide + 3 * shape.intermediate) * BF16
+    else:  # the library's norms compute in fp32, its adapters read their inputs again
+        per_token = (8 * shape.hidden + 2 * grouped + 2 * wide + 5 * shape.intermediate) * BF16 + 4 * shape.hidden * FP32
+        per_token += 2 * shape.intermediate * BF16 if load.full else 0
+    return float(per_token * count + _score_bytes(load, decisions, micro))
+
+
+def _score_bytes(load: Load, decisions: Decisions, micro: Micro) -> float:
+    """Scores that are kept: those of short rows on a CPU; longer ones are computed in pieces and never kept."""
+    if decisions.device.value == "cuda" or decisions.fused_layers.value == "off":
+        return 0.0
+    short = load.shape.heads * scores(micro, load)
+    return float(short * BF16) if short <= 4_000_000 else 0.0
+
+
+def head_bytes(load: Load, decisions: Decisions, micro: Micro) -> float:
+    """Logits at one time: a slice (log shares in fp32, twice in 16 bits), or all tokens' with their gradient."""
+    vocabulary = load.shape.vocabulary
+    if not load.learned_head:
+        return float(positions(micro, load.packed) * vocabulary * (2 * BF16 + 3 * FP32))
+    tokens = min(_HEAD_SLICE, micro.learned)
+    learned = vocabulary * load.shape.hidden * (FP32 + 2 * BF16) if load.full else 0
+    return float(tokens * vocabulary * (2 * BF16 + FP32) + learned)

@@ -1,0 +1,104 @@
+"""A dry run of the save path: what checkpoints and the result need is written, synced and read back before training.
+
+A disk that is full or read-only, or an object store that refuses, is found in seconds instead of at the first
+checkpoint hours later; and how fast it is becomes part of the estimate.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.adapters.store import Store
+from tasks.errors import EnvironmentUnusable
+from tasks.train.checkpoints import KEPT
+from tasks.train.estimate.work import adapter_weights
+from tasks.train.recipe import Recipe
+from tasks.train.shape import Shape
+
+MOST_BYTES = 256_000_000  # written at most in a dry run: what is larger is only looked for as free space
+_PIECE = 1 << 20
+_FP32 = 4
+
+
+class Saved(NamedTuple):
+    """What a dry run found."""
+
+    bytes_per_second: float
+    checkpoint_bytes: int
+    needed_bytes: int
+
+
+def checkpoint_bytes(recipe: Recipe, shape: Shape, parameters: int, precision: int = _FP32) -> int:
+    """Size of one checkpoint: what is learned, its two moments, with early stopping the best so far, and small things."""
+    learned = parameters if recipe.adapter == "full" else adapter_weights(shape, recipe)
+    copies = 3 + (1 if recipe.early_stopping_evals else 0)
+    return learned * precision * copies + 200_000
+
+
+def try_saving(work: Path, store: Store, key: str, one: int) -> Saved:
+    """Write and read back a file of a checkpoint's size in the work folder and in the store.
+
+    Args:
+        one: bytes of one checkpoint.
+
+    Raises:
+        EnvironmentUnusable: it cannot be written or read back, or there is no room for the checkpoints that are kept.
+    """
+    needed = one * (KEPT + 1)  # the new one is complete before an old one goes
+    free = shutil.disk_usage(work).free
+    if free < needed:
+        raise _unusable(
+            "there is no room for the checkpoints of this training", str(work),
+            f"{KEPT + 1} of {one / 1e6:.0f} MB need {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free",
+        )  # fmt: skip
+    size = min(one, MOST_BYTES)
+    seconds = _local(work / f".dry-run-{os.getpid()}", size)
+    if not store.local:
+        _remote(store, key, min(size, _PIECE))
+    return Saved(size / max(seconds, 1e-4), one, needed)
+
+
+def _local(file: Path, size: int) -> float:
+    """Seconds to write, sync and read back so many bytes."""
+    piece = os.urandom(_PIECE)
+    began = time.perf_counter()
+    try:
+        with file.open("wb") as stream:
+            for start in range(0, size, _PIECE):
+                stream.write(piece[: size - start])
+            stream.flush()
+            os.fsync(stream.fileno())
+        with file.open("rb") as stream:
+            same = all(stream.read(_PIECE) == piece[: size - start] for start in range(0, size, _PIECE))
+    except OSError as error:
+        raise _unusable("a checkpoint could not be written", str(file.parent), error.strerror or type(error).__name__) from error
+    finally:
+        file.unlink(missing_ok=True)
+    if not same:
+        raise _unusable("what was written could not be read back", str(file.parent), "the bytes differ")
+    return time.perf_counter() - began
+
+
+def _remote(store: Store, key: str, size: int) -> None:
+    """The same in the object store. Its clients raise errors of every kind."""
+    folder = f"{store.base}/work/train/{key}/.dry-run"
+    piece = os.urandom(size)
+    try:
+        store.fs.makedirs(folder, exist_ok=True)
+        store.fs.pipe_file(f"{folder}/file", piece)
+        same = store.fs.cat_file(f"{folder}/file") == piece
+        store.fs.rm(folder, recursive=True)
+    except Exception as error:
+        raise _unusable("the store cannot be written", f"{store.base}", type(error).__name__) from error
+    if not same:
+        raise _unusable("what was written to the store could not be read back", store.base, "the bytes differ")
+
+
+def _unusable(what: str, where: str, why: str) -> EnvironmentUnusable:
+    return EnvironmentUnusable(what, where=where, why=why, code="TL-ENV",
+                               remedy="free some space, set TUNELOOP_HOME (work folder) or TUNELOOP_STORE_URI (store) to a "
+                               "place that can be written, or save less with a smaller train.rank")  # fmt: skip

@@ -1,0 +1,152 @@
+"""How much a planned training has to compute: FLOPs of each micro-batch as it runs. Pure.
+
+A token of LoRA costs 4 FLOPs for each frozen weight it meets (forward, and the gradient of its input), 6 for each
+learned one (the gradient of the weight besides), and 6 for each score of its attention and layer; full training costs
+6 throughout. What is computed again in the backward pass costs its forward part once more:
+
+    4 (N_blocks + share V d) + 6 P_lora + 6 L d_attn s          full: 6 (N_blocks + share V d) + 6 L d_attn s
+
+N_blocks: weights of the blocks' linear layers; share: share of the tokens that meet the head of V x d weights; P_lora:
+adapter weights; L: layers; d_attn: width of all query heads; s: length of the row. Unlike a utilisation, an estimate of
+time counts what is padded too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from tasks.contracts import Record
+from tasks.tokens import Encoded
+from tasks.train.plan import Decisions, MicroBatches
+from tasks.train.recipe import Recipe
+from tasks.train.shape import Shape
+
+
+class Micro(NamedTuple):
+    """One forward and backward pass: the lengths of its sequences, and how many of their tokens are learned."""
+
+    lengths: tuple[int, ...]
+    learned: int
+
+
+Steps = Sequence[Sequence[Micro]]
+
+
+class Load(Record):
+    """What decides the FLOPs of a micro-batch beside its rows."""
+
+    shape: Shape
+    adapter_weights: int
+    full: bool
+    packed: bool
+    learned_head: bool
+    recomputes: bool
+
+
+def load_of(recipe: Recipe, shape: Shape, decisions: Decisions) -> Load:
+    """The load of a training that was decided on."""
+    return Load(
+        shape=shape,
+        adapter_weights=0 if recipe.adapter == "full" else adapter_weights(shape, recipe),
+        full=recipe.adapter == "full",
+        packed=decisions.packing.value == "on",
+        # methods that compare answers never compute the logits of other tokens
+        learned_head=decisions.learned_head.value == "on" or recipe.method != "sft",
+        recomputes=decisions.activation_checkpointing.value == "on",
+    )
+
+
+def adapter_weights(shape: Shape, recipe: Recipe) -> int:
+    """Weights of the low-rank matrices on the layers that are adapted; DoRA's magnitudes count as well."""
+    wide, narrow = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    sizes = {
+        "q_proj": (shape.hidden, wide),
+        "k_proj": (shape.hidden, narrow),
+        "v_proj": (shape.hidden, narrow),
+        "o_proj": (wide, shape.hidden),
+        "gate_proj": (shape.hidden, shape.intermediate),
+        "up_proj": (shape.hidden, shape.intermediate),
+        "down_proj": (shape.intermediate, shape.hidden),
+    }
+    names = list(sizes) if recipe.target_modules == ("all-linear",) else recipe.target_modules
+    chosen = [sizes[name] for name in names if name in sizes]
+    low = sum(recipe.rank * (into + out) for into, out in chosen)
+    magnitudes = sum(out for _, out in chosen) if recipe.adapter == "dora" else 0
+    return shape.layers * (low + magnitudes)
+
+
+def positions(micro: Micro, packed: bool) -> int:
+    """Positions that are computed: real tokens, and padding where rows lie beside each other."""
+    return sum(micro.lengths) if packed else len(micro.lengths) * max(micro.lengths, default=0)
+
+
+def flops(micro: Micro, load: Load) -> float:
+    """FLOPs of the forward and backward pass of one micro-batch."""
+    shape, count = load.shape, positions(micro, load.packed)
+    again = 2 if load.recomputes else 0
+    blocks = ((6 if load.full else 4) + again) * shape.block_weights * count
+    adapter = (6 + again) * load.adapter_weights * count
+    head = (6 if load.full else 4) * shape.hidden * shape.vocabulary * (micro.learned if load.learned_head else count)
+    return float(blocks + adapter + head + (6 + again) * shape.layers * shape.heads * shape.head_dim * scores(micro, load))
+
+
+def scores(micro: Micro, load: Load) -> int:
+    """Scores of one head's attention: rows of a pack see only themselves, rows beside each other are padded."""
+    if load.packed:
+        return sum(length**2 for length in micro.lengths)
+    return len(micro.lengths) * max(micro.lengths, default=0) ** 2
+
+
+def forward_flops(micro: Micro, load: Load) -> float:
+    """FLOPs of the forward pass alone: 2 for each weight a token meets."""
+    plain = load.model_copy(update={"recomputes": False, "full": False})
+    return flops(micro, plain) / 2
+
+
+def total_flops(steps: Steps, load: Load) -> float:
+    """FLOPs of all steps."""
+    return sum(flops(micro, load) for step in steps for micro in step)
+
+
+def padding_share(steps: Steps, load: Load) -> float:
+    """Share of the computed positions that hold no token."""
+    computed = sum(positions(micro, load.packed) for step in steps for micro in step)
+    return 1 - sum(sum(micro.lengths) for step in steps for micro in step) / max(1, computed)
+
+
+def largest(steps: Steps, weight: Callable[[Micro], float]) -> Micro:
+    """The micro-batch with the largest weight (memory, FLOPs)."""
+    return max((micro for step in steps for micro in step), key=weight, default=Micro((), 0))
+
+
+def planned(steps: Sequence[MicroBatches], examples: Sequence[Any], recipe: Recipe) -> list[list[Micro]]:
+    """The planned micro-batches as lengths and learned tokens."""
+    measures = [measure(example, recipe) for example in examples]
+    return [[_joined([measures[row] for row in micro]) for micro in step] for step in steps]
+
+
+def _joined(rows: Sequence[Micro]) -> Micro:
+    return Micro(tuple(length for row in rows for length in row.lengths), sum(row.learned for row in rows))
+
+
+def measure(example: Any, recipe: Recipe) -> Micro:
+    """Lengths and learned tokens of the sequences of one example, whatever its method made of it."""
+    found = sequences(example)
+    if found:
+        return Micro(tuple(len(s.input_ids) for s in found), sum(sum(s.learned[1:]) for s in found))
+    # answers that the model samples itself: as long as they may become
+    prompt = max((len(v) for v in vars(example).values() if isinstance(v, tuple | list)), default=0)
+    return Micro((prompt + recipe.answer_tokens,) * recipe.samples_per_prompt,
+                 recipe.answer_tokens * recipe.samples_per_prompt)  # fmt: skip
+
+
+def sequences(example: Any) -> list[Encoded]:
+    """The token sequences of an example."""
+    if isinstance(example, Encoded):
+        return [example]
+    if not dataclasses.is_dataclass(example):
+        return []
+    values = (getattr(example, field.name) for field in dataclasses.fields(example))
+    return [value for value in values if isinstance(value, Encoded)]

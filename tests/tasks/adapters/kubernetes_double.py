@@ -1,0 +1,185 @@
+"""A Kubernetes API server for tests: real HTTP, the objects checked against the schemas, pods played by a script.
+
+A pod's script says how it ends; `running` scripts start the pod's own command as a process of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import kubernetes_validate
+
+Status = dict[str, Any]
+Script = Callable[[dict[str, Any]], tuple[Status, str]]
+"""A job's pod template → the pod's status and its log."""
+
+
+class Double:
+    """The state of the cluster."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.jobs: dict[str, Any] = {}
+        self.services: dict[str, Any] = {}
+        self.pods: dict[str, Any] = {}
+        self.logs: dict[str, str] = {}
+        self.created: list[Any] = []
+        self.deleted: list[str] = []
+        self.forbidden = False
+
+    def create(self, manifest: Any) -> None:
+        kubernetes_validate.validate(manifest, "1.37.0", strict=True)
+        self.created.append(manifest)
+        name = manifest["metadata"]["name"]
+        if manifest["kind"] == "Service":
+            self.services[name] = manifest
+            return
+        self.jobs[name] = manifest | {"status": {}}
+        for index in range(manifest["spec"]["completions"]):
+            self._start_pod(name, index, manifest["spec"])
+
+    def _start_pod(self, job: str, index: int, spec: Any) -> None:
+        status, log = self.script(spec["template"]["spec"])
+        name = f"{job}-{index}-abcde"
+        self.logs[name] = log
+        self.pods[name] = {
+            "metadata": {
+                "name": name,
+                "creationTimestamp": "2026-11-21T10:00:00Z",
+                "labels": {"batch.kubernetes.io/job-name": job},
+                "annotations": {"batch.kubernetes.io/job-completion-index": str(index)},
+            },
+            "status": status,
+        }
+        phases = {pod["status"]["phase"] for pod in self.pods.values()}
+        if phases <= {"Succeeded"}:
+            self.jobs[job]["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+        elif "Failed" in phases:
+            failed = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}
+            self.jobs[job]["status"] = {"conditions": [failed]}
+
+    def delete(self, name: str) -> None:
+        self.deleted.append(name)
+        self.jobs.pop(name, None)
+        self.pods = {
+            n: p for n, p in self.pods.items() if p["metadata"]["labels"]["batch.kubernetes.io/job-name"] != name
+        }
+
+
+def ended(code: int, reason: str = "", **status: Any) -> Status:
+    """The status of a pod whose container ended."""
+    terminated = {"exitCode": code, "reason": reason or ("Completed" if code == 0 else "Error")}
+    container = {
+        "name": "trainer",
+        "ready": False,
+        "restartCount": 0,
+        "image": "i",
+        "imageID": "",
+        "state": {"terminated": terminated},
+    }
+    return {"phase": "Failed" if code else "Succeeded", "containerStatuses": [container], **status}
+
+
+def waiting(reason: str) -> Status:
+    """The status of a pod whose container cannot start."""
+    container = {
+        "name": "trainer",
+        "ready": False,
+        "restartCount": 0,
+        "image": "i",
+        "imageID": "",
+        "state": {"waiting": {"reason": reason}},
+    }
+    return {"phase": "Pending", "containerStatuses": [container]}
+
+
+def run_command(pod: dict[str, Any]) -> tuple[Status, str]:
+    """Run the pod's command here, as a container would: no standard input, its environment, its arguments."""
+    container = pod["containers"][0]
+    launcher = {"torchrun": [sys.executable, "-m", "torch.distributed.run"]}
+    first, *rest = container["command"]
+    environment = {e["name"]: e["value"] for e in container["env"] if "value" in e and e["name"].startswith("PYTHON")}
+    done = subprocess.run(
+        [*launcher[first], *rest, *container["args"]],
+        env={**os.environ, **environment}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return ended(done.returncode), done.stdout + done.stderr
+
+
+@contextmanager
+def cluster(script: Script) -> Iterator[tuple[Double, Any]]:
+    """A cluster, and the client's configuration for it."""
+    from kubernetes import client
+
+    double = Double(script)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(double))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    configuration = client.Configuration()
+    configuration.host = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield double, configuration
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _handler(double: Double) -> type[BaseHTTPRequestHandler]:  # noqa: C901; one short method for each verb
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path, query = urlparse(self.path).path, parse_qs(urlparse(self.path).query)
+            if double.forbidden:
+                self.answer(403, {"message": "forbidden"})
+            elif found := re.search(r"/pods/([^/]+)/log$", path):
+                self.answer(200, double.logs[found[1]])
+            elif path.endswith("/pods"):
+                job = query["labelSelector"][0].split("=")[1]
+                pods = [
+                    p for p in double.pods.values() if p["metadata"]["labels"]["batch.kubernetes.io/job-name"] == job
+                ]
+                self.answer(200, {"kind": "PodList", "items": pods})
+            else:
+                job = double.jobs.get(path.rsplit("/", 1)[1])
+                self.answer(200 if job else 404, job or {"message": "not found"})
+
+        def do_POST(self) -> None:
+            manifest = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if double.forbidden:
+                self.answer(403, {"message": "forbidden"})
+                return
+            double.create(manifest)
+            self.answer(201, manifest)
+
+        def do_DELETE(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            name = self.path.rsplit("/", 1)[1].split("?")[0]
+            known = double.services if "/services/" in self.path else double.jobs
+            found = known.get(name)
+            if "/services/" in self.path:
+                double.services.pop(name, None)
+            elif found:
+                double.delete(name)
+            gone = {"status": "Success"} if known is double.jobs else found
+            self.answer(200 if found else 404, gone or {"message": "not found"})
+
+        def answer(self, code: int, content: Any) -> None:
+            body = (content if isinstance(content, str) else json.dumps(content)).encode()
+            self.send_response(code)
+            self.send_header("Content-Type", "text/plain" if isinstance(content, str) else "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Tests are quiet."""
+
+    return Handler
