@@ -11,12 +11,8 @@ from typing import Any
 from tasks.contracts import BaseModelRef, Message, Row
 from tasks.digest import digest_of
 
-# What follows SFT: another pass over the chosen answers costs about half of a pass over pairs, hence twice the epochs.
-AFTER_SFT: dict[str, dict[str, Any]] = {
-    "sft_longer": {"method": "sft", "epochs_factor": 2},
-    "dpo": {"method": "dpo", "epochs_factor": 1},
-    "ipo": {"method": "ipo", "epochs_factor": 1},
-}
+# What follows SFT, and by which method.
+AFTER_SFT: dict[str, str] = {"sft_longer": "sft", "dpo": "dpo", "ipo": "ipo"}
 VARIANTS = ("base", "sft", *AFTER_SFT)
 Measured = dict[str, list[float]]
 
@@ -28,18 +24,19 @@ def train_variant(
     if variant == "base":
         return None
     if variant == "sft":
-        return _train(base, rows, _recipe("sft", settings["sft"], 1, seed), None, work / variant)
+        return _train(base, rows, _recipe("sft", settings["sft"], seed), None, work / variant)
     start = train_variant("sft", base, rows, settings, seed, work)
-    after = AFTER_SFT[variant]
-    wanted = settings["sft" if after["method"] == "sft" else "preference"]
-    return _train(base, rows, _recipe(after["method"], wanted, after["epochs_factor"], seed), start, work / variant)
+    method = AFTER_SFT[variant]
+    chosen = settings["preference"]
+    if method == "sft":  # a pass over the chosen answers is about half of a pass over pairs
+        chosen = {**settings["sft"], "epochs": 2 * chosen["epochs"]}
+    return _train(base, rows, _recipe(method, chosen, seed), start, work / variant)
 
 
-def _recipe(method: str, settings: dict[str, Any], factor: int, seed: int) -> Any:
+def _recipe(method: str, settings: dict[str, Any], seed: int) -> Any:
     from tasks.train.recipe import Recipe
 
-    values = {**settings, "epochs": settings["epochs"] * factor}
-    return Recipe(method=method, seed=seed, validation_share=0.0, **values)
+    return Recipe.model_validate({"method": method, "seed": seed, "validation_share": 0.0, **settings})
 
 
 def _train(base: BaseModelRef, rows: Sequence[Row], recipe: Any, start: Path | None, work: Path) -> Path:

@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.peers import ROOT, python_of
 from bench.train_peers.turns import MARK
+from tasks.adapters.threads import thread_environment
 
 _TAIL = 3000
 
@@ -75,7 +76,8 @@ def start(variant: Variant) -> Trainer:
         command = [str(python_of(variant.environment)), str(script), argument]
     else:
         command = [sys.executable, "-m", f"bench.train_peers.{variant.script}", argument]
-    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "true", "PYTHONUNBUFFERED": "1"}
+    # threads wait in the same way in all of them: on a busy machine those that spin would lose many times over
+    offline = {**os.environ, **thread_environment(), "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "true"}
     with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
             command, cwd=ROOT, env=offline, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True

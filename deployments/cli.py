@@ -12,6 +12,7 @@ from deployments.commands import (
     config,
     data,
     doctor,
+    estimate,
     gc,
     init,
     models,
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From a company's own data to a fine-tuned language model that is proven better.",
 )
-for module in (init, run, train, sweep, doctor, gc, services, support):
+for module in (init, run, estimate, train, sweep, doctor, gc, services, support):
     module.add_to(app)
 app.add_typer(data.app, name="data")
 app.add_typer(audit.app, name="audit")

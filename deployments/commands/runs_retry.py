@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from deployments.runs.prefect_history import FlowRun
     from deployments.runs.views import Runs
 
+_FLOWS = ("retrain", "finetune")
 _MODE = 0o600  # a configuration can hold addresses that others need not know
 # Sections that do not decide what is learned, and fields of `train` that only say how long and how often.
 _AFTER_TRAINING = ("evaluate", "gate", "registry", "release", "monitor")
@@ -59,8 +60,6 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Start a run again with its configuration, or with some values changed; training goes on from its checkpoint."""
-    from deployments.commands.run import check_sources, run_here
-
     runs = open_runs(config)
     run = runs.find(name)
     before, loaded = repeated(runs.home, run, tuple(overrides or ()))
@@ -70,9 +69,19 @@ def retry(
     _show(run, changes, note, standing.repairs, as_json and dry_run)
     if dry_run:
         return
+    _start(loaded, run, runs.home, as_json)
+
+
+def _start(loaded: LoadedConfig, run: FlowRun, home: Path, as_json: bool) -> None:
+    """Start the flow that the run was of: the main job, or a training on a dataset version."""
+    from deployments.commands.run import check_sources, run_here
+    from deployments.commands.train import train
+
+    if run.flow == "finetune":
+        train(loaded.path, str(run.parameters["dataset"]), as_json=as_json, template="", resume="")
     check_sources(loaded.config)
     reason = f"again after {run.name} ({run.id[:8]})"
-    raise typer.Exit(run_here(loaded, runs.home, (reason, ""), as_json))
+    raise typer.Exit(run_here(loaded, home, (reason, ""), as_json))
 
 
 def repeated(home: Path, run: FlowRun, overrides: tuple[str, ...]) -> tuple[RunConfig, LoadedConfig]:
@@ -82,11 +91,11 @@ def repeated(home: Path, run: FlowRun, overrides: tuple[str, ...]) -> tuple[RunC
         UsageError: the run has no configuration (a part of another run), or a new value is wrong.
     """
     values = run.parameters.get("config")
-    if not isinstance(values, dict) or "project" not in values or run.parent_task_run:
+    if not isinstance(values, dict) or run.parent_task_run or run.flow not in _FLOWS:
         raise UsageError(
             "this run cannot be started again by itself",
             where=run.id,
-            why=f"it is a run of {run.flow} without a configuration of its own",
+            why=f"it is a run of {run.flow}, or a part of another run",
             remedy="name the run that it was a part of; `tuneloop runs list` shows those",
         )
     file = home / "runs" / f"retry-{run.id[:8]}.yaml"

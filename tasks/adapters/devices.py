@@ -46,7 +46,9 @@ def available_bytes(cgroups: Path = _CGROUPS, own: Path = _OWN) -> int:
 def _left_in_group(cgroups: Path, own: Path) -> list[int]:
     """Of a group with a limit (version 2): what is left, memory that only caches files counted as free."""
     try:
-        path = next(line.split(":", 2)[2] for line in own.read_text(encoding="ascii").splitlines() if line.startswith("0:"))
+        path = next(
+            line.split(":", 2)[2] for line in own.read_text(encoding="ascii").splitlines() if line.startswith("0:")
+        )
         folder = cgroups / path.lstrip("/")
         limit = (folder / "memory.max").read_text(encoding="ascii").strip()
         used = int((folder / "memory.current").read_text(encoding="ascii"))

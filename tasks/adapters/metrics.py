@@ -77,7 +77,12 @@ class LiveMetrics:
                 self._write()
                 client().set_terminated(self._run_id)
         except TuneloopError as error:
-            self._say(f"metrics are not written to MLflow any more: {error.why or error.what}")
+            self._give_up(error.why or error.what)
+        except Exception as error:  # whatever a library raises here: the training goes on
+            self._give_up(type(error).__name__)
+
+    def _give_up(self, why: str) -> None:
+        self._say(f"metrics are not written to MLflow any more: {why}")
 
     def _write(self) -> None:
         """One batch, and more only where a second one is needed for what came in meanwhile."""

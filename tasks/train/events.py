@@ -20,8 +20,8 @@ FLOW = "flow"
 ENDINGS = ("finished", "failed", "interrupted")
 _WARM_STEPS = 3  # the first steps compile and fill caches: what they say of the time that is left says little
 _STAGES: dict[str, Stage] = {
-    "begin": "loading", "decisions": "loading", "estimate": "loading", "resumed": "training", "progress": "training", "failure": "recovering",
-    "repair": "recovering", "restart": "recovering", "finished": "finalizing",
+    "begin": "loading", "decisions": "loading", "estimate": "loading", "resumed": "training", "progress": "training",
+    "failure": "recovering", "repair": "recovering", "restart": "recovering", "finished": "finalizing",
 }  # fmt: skip
 _OWN = frozenset(RunEvent.model_fields) - {"run", "writer", "seq", "at", "kind", "stage", "details", "seconds"}
 Raw = dict[str, Any]

@@ -72,9 +72,7 @@ def _make(
     on_event({"event": "begin", **told, **({} if price is None else {"price_per_hour": price})})
     for text in begun.not_used:
         on_event({"event": "note", "text": text})
-    result = train_in_process(
-        job, home=store.root, log_file=log_file, on_event=on_event, price_per_hour=price or 0.0
-    )
+    result = train_in_process(job, home=store.root, log_file=log_file, on_event=on_event, price_per_hour=price or 0.0)
     made.append(True)
     note_actual(key, recipe, result)
     return TrainedModel(

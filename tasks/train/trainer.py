@@ -65,6 +65,8 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
             optimizers=(optimizer, _schedule(optimizer, run)),
             callbacks=[Keeper(run, trainable(model), optimizer)],
         )
+        if self.zero:
+            zero.tell_deepspeed(run.share)
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
 

@@ -62,7 +62,7 @@ def test_what_cannot_be_repeated(home: Path) -> None:
     with pytest.raises(UsageError, match="cannot be started again by itself"):
         repeated(home, failed_run(CONFIG, parent_task_run="task"), ())
     with pytest.raises(UsageError, match="cannot be started again by itself"):
-        repeated(home, failed_run({}), ())
+        repeated(home, failed_run(CONFIG, flow="prepare-data"), ())
     with pytest.raises(UsageError) as caught:
         repeated(home, failed_run(CONFIG), ("train.epoch=1",))
     assert "--set train.epoch" in caught.value.where

@@ -17,7 +17,8 @@ from tasks.config import RunConfig
 from tasks.contracts import DatasetVersion
 from tasks.train.config import TrainConfig
 from tasks.train.space import Space, Swept, settled
-from tests.tasks.train.test_stage import make_dataset
+from tasks.version.derive import derive
+from tests.tasks.train.training_rows import make_row, make_rows
 from tests.tiny_release import CONFIG as PROJECT
 
 
@@ -39,13 +40,12 @@ def config_of(model: Path) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def dataset(home: Path) -> DatasetVersion:
+def dataset(home: Path, tiny_model: Path) -> DatasetVersion:
     """A dataset version in the catalogue, as `dataset_at` finds it."""
-    from tasks.version.catalog import register
-
-    made = make_dataset(Store.open(), rows=12)
-    register(Store.open(), made.uri, made.manifest_digest)
-    return made
+    tokenizer = resolve(str(tiny_model)).tokenizer_digest
+    held_out = make_row(99, "Which colour has the lamp?", "It is green.").model_copy(update={"split": "test"})
+    rows = [*make_rows(12), held_out]
+    return derive(Store.open(), "p", "main", rows, policy="f" * 64, tokenizer=tokenizer)
 
 
 def test_the_best_trial_wins_and_nothing_is_trained_twice(

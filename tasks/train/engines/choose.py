@@ -70,6 +70,9 @@ def settled(decisions: Decisions, choice: Choice) -> Decisions:
     if choice.engine.value in _WEIGHTS_SPLIT:
         fused = Decision(value="off", reason="the weights are split over the processes")
         decisions = decisions.model_copy(update={"fused_layers": fused})
+    if choice.engine.value.startswith("zero"):
+        precise = Decision(value="fp32", reason="DeepSpeed's own copies are fp32; a checkpoint holds all of their bits")
+        decisions = decisions.model_copy(update={"adapter_precision": precise})
     reason = "configured or one for each device" if choice.processes > 1 else "one process"
     processes = Decision(value=str(choice.processes), reason=reason)
     return decisions.model_copy(update={"engine": choice.engine, "processes": processes})

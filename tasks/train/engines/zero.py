@@ -6,7 +6,6 @@ looks like AdamW's, so checkpoints are the same as with every other engine and h
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
@@ -61,6 +60,13 @@ class ZeroOptimizer(torch.optim.Optimizer):
         self.engine.step()
         self.run.gradient_norm = float(self.engine.get_global_grad_norm())
 
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to be moved to another device: it lies where DeepSpeed has put it."""
+        return {"state": {}, "param_groups": []}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: ARG002
+        """The counterpart of `state_dict`."""
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """DeepSpeed does this after each step."""
 
@@ -114,30 +120,30 @@ def start(run: Run, model: Any, optimizer: torch.optim.AdamW, parameters: Mappin
     before = {parameter: dict(optimizer.state.pop(parameter, {})) for parameter in parameters.values()}
     settings = settings_for(engine, run.job.config.max_gradient_norm, parameters.values())
     module = LossModule(model, run.objective)
-    with _known_to_deepspeed(run.share):
-        ready, _, _, _ = deepspeed.initialize(
-            model=module, optimizer=optimizer, config=settings, dist_init_required=False
-        )
+    tell_deepspeed(run.share)
+    ready, _, _, _ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings, dist_init_required=False)
     _make_state(ready, optimizer, run)
     ours = ZeroOptimizer(ready, optimizer, parameters, run)
     for parameter, state in before.items():
         if state:
             ours.state[parameter] = state
+    _tell_accelerate_nothing()
     # validation has to gather the weights too
     run.objective.loss = lambda _model, batch: module(batch)  # type: ignore[assignment, method-assign]
     return ours
 
 
-@contextlib.contextmanager
-def _known_to_deepspeed(share: Share) -> Iterator[None]:
-    """The environment that DeepSpeed asks for while it starts. A process sees one GPU, so that is its first."""
-    told = {"LOCAL_RANK": "0", "RANK": str(share.rank), "WORLD_SIZE": str(share.size)}
-    os.environ.update(told)
-    try:
-        yield
-    finally:
-        for name in told:
-            del os.environ[name]
+def tell_deepspeed(share: Share) -> None:
+    """Set the environment that DeepSpeed reads all the time. A process sees one GPU, so that is its first.
+
+    Not before the trainer is made: Accelerate would take it for a call to wrap the model.
+    """
+    os.environ.update({"LOCAL_RANK": "0", "RANK": str(share.rank), "WORLD_SIZE": str(share.size)})
+
+
+def _tell_accelerate_nothing() -> None:
+    for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE"):
+        os.environ.pop(name, None)
 
 
 def settings_for(engine: str, clip: float, learned: Iterable[Tensor]) -> dict[str, Any]:

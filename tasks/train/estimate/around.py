@@ -8,6 +8,7 @@ from pathlib import Path
 from tasks.adapters.devices import cpu_name, gpu_names
 from tasks.adapters.store import Store
 from tasks.contracts import BaseModelRef, Forecast
+from tasks.settings import Settings
 from tasks.train.estimate.forecast import kind_of_run
 from tasks.train.estimate.known import Known, Past
 from tasks.train.estimate.prices import load_prices
@@ -36,7 +37,9 @@ def known_before(store: Store, key: str, work: Path, recipe: Recipe, base: BaseM
 
 
 def local_price(known: Known) -> float | None:
-    """Price of an hour of this machine, all its GPUs together; None: its kind is not in the table."""
+    """Price of an hour of this machine, all its GPUs together; None: it is not in the table, or others train."""
+    if Settings().trainer == "kubernetes":  # what its machines are, the trainer says itself
+        return None
     names = gpu_names() or (cpu_name(),)
     return known.prices.price_of(names[0], len(names)) if known.prices else None
 
@@ -79,7 +82,9 @@ def estimate_against_actual(found: Forecast | None, seconds: float, peak_bytes: 
     pairs = [("time", f"{found.seconds:.0f} s estimated, {seconds:.0f} s actual ({seconds / found.seconds - 1:+.0%})")]
     if peak_bytes and found.memory_bytes:
         share = peak_bytes / found.memory_bytes - 1
-        pairs += [("memory", f"{found.memory_bytes / 1e9:.2f} GB estimated, {peak_bytes / 1e9:.2f} GB actual ({share:+.0%})")]
+        pairs += [
+            ("memory", f"{found.memory_bytes / 1e9:.2f} GB estimated, {peak_bytes / 1e9:.2f} GB actual ({share:+.0%})")
+        ]
     if found.price_per_hour is not None:
         spent = seconds / 3600 * found.price_per_hour
         pairs += [("cost", f"{found.cost:.2f} {found.currency} estimated, {spent:.2f} actual")]
@@ -94,7 +99,9 @@ def _past() -> tuple[Past, ...]:
     try:
         found = recent()
     except SQLAlchemyError as error:
-        log.warning("earlier trainings could not be read; the estimate is not corrected by them (%s)", type(error).__name__)
+        log.warning(
+            "earlier trainings could not be read; the estimate is not corrected by them (%s)", type(error).__name__
+        )
         return ()
     return tuple(
         Past(

@@ -84,7 +84,11 @@ def forecast_of(run: Run, decisions: Decisions, rates: Rates) -> Forecast:
     plan = Planned(recipe=recipe, shape=shape, parameters=job.base.parameters, rows=())
     memory = seen_by_calibration(needed_with(plan, decisions, steps, rates.memory_factor), rates)
     table = job.known.prices
-    price = price_for(table, device, processes if decisions.device.value == "cuda" else 1, recipe.max_cost) if table else None
+    price = (
+        price_for(table, device, processes if decisions.device.value == "cuda" else 1, recipe.max_cost)
+        if table
+        else None
+    )
     return forecast(memory, seconds, rates, device, price, table, known, total_flops(steps, load))
 
 
@@ -96,7 +100,8 @@ def looks_of(run: Run, shape: Any) -> Looks:
     batches = (rows[at : at + size] for at in range(0, len(rows), size))
     return Looks(
         validation=tuple(
-            Micro(tuple(n for row in batch for n in row.lengths), sum(row.learned for row in batch)) for batch in batches
+            Micro(tuple(n for row in batch for n in row.lengths), sum(row.learned for row in batch))
+            for batch in batches
         ),
         looks=looks_during(steps, validation.every) if rows else 0,
         saves=(steps - 1) // config.checkpoint_steps,

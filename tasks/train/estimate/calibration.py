@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from tasks.train.estimate.work import Load, Micro, flops, load_of, measure
 from tasks.train.plan import Decisions
 from tasks.train.random_state import capture, put_back
 from tasks.train.run import Run
+from tasks.train.shape import Shape, read_shape
 
 SHARE = 0.035  # of the plan's FLOPs
 MOST_ROUNDS = 5
@@ -119,7 +121,7 @@ class Calibration:
         state, training, before = capture(), model.training, _begin_peak()
         model.train()
         began = time.perf_counter()
-        run.objective.loss(model, run.objective.batch(examples)).backward()
+        run.objective.loss(model, run.objective.batch(examples)).backward()  # type: ignore[no-untyped-call]
         _wait()
         seconds = time.perf_counter() - began
         peak = _peak() - before
@@ -134,7 +136,7 @@ class Calibration:
 
     def _note_memory(self, micro: Micro, peak: int) -> None:
         load, decisions = self._load, self._decisions
-        computed = activation_bytes(load, decisions, micro) + head_bytes(load, decisions, micro)
+        computed = activation_bytes(load, decisions, micro) + head_bytes(load, micro)
         computed += block_bytes(load, decisions, micro)
         learned = sum(p.numel() * p.element_size() for p in self._model.parameters() if p.requires_grad)
         ratio = (peak - learned) / max(1.0, computed)
@@ -172,11 +174,7 @@ def _micro(run: Run, rows: Sequence[int]) -> Micro:
     return Micro(tuple(n for one in found for n in one.lengths), sum(one.learned for one in found))
 
 
-def _shape(run: Run) -> Any:
-    from pathlib import Path
-
-    from tasks.train.shape import read_shape
-
+def _shape(run: Run) -> Shape:
     return read_shape(Path(run.job.base.path))
 
 
@@ -214,7 +212,7 @@ def optimizer_seconds(learned: Sequence[Any]) -> float:
         optimizer.step()
         _wait()
         found.append(time.perf_counter() - began)
-    return min(found[1:]) * total / sum(s.numel() for s in some)
+    return min(found[1:]) * float(total / sum(s.numel() for s in some))
 
 
 def used_bytes() -> int:

@@ -71,7 +71,9 @@ def needed(planned: Planned, machine: Machine, choice: Choice = ONE, factor: flo
     return needed_with(planned, planned.decisions(machine, choice), planned.steps(), factor)
 
 
-def needed_with(planned: Planned, decisions: Decisions, steps: Sequence[Sequence[Micro]], factor: float = 1.0) -> Memory:
+def needed_with(
+    planned: Planned, decisions: Decisions, steps: Sequence[Sequence[Micro]], factor: float = 1.0
+) -> Memory:
     """As `needed`, where decisions and steps are known."""
     load = load_of(planned.recipe, planned.shape, decisions)
     micro = largest(steps, lambda micro: memory_weight(micro, load))
@@ -105,7 +107,7 @@ def refuse_if_too_large(memory: Memory, planned: Planned, machine: Machine, choi
 
 def proposals(planned: Planned, machine: Machine, choice: Choice = ONE) -> list[Proposal]:
     """Changes after which the training fits, those that change the least first."""
-    found = []
+    found: list[Proposal] = []
     for change, other in _changes(planned):
         try:
             total = needed(other, machine, choice).total

@@ -14,7 +14,7 @@ from tasks.train.estimate.known import Correction
 from tasks.train.estimate.memory import Memory
 from tasks.train.estimate.prices import CPU, PriceTable
 from tasks.train.estimate.timing import Looks, Rates, Seconds, seconds_of
-from tasks.train.estimate.work import Steps, forward_flops, load_of, padding_share, total_flops
+from tasks.train.estimate.work import Load, Steps, forward_flops, load_of, padding_share, total_flops
 from tasks.train.plan import Decision, Decisions, Machine
 from tasks.train.recipe import Recipe
 
@@ -103,8 +103,16 @@ def on_kinds(planned: Planned, table: PriceTable, here: Forecast | None, looks: 
     found = [_on_gpu(planned, steps, name, table, looks) for name in table.kinds if name != CPU]
     if here and table.kind_of(here.device) == CPU and CPU in table.kinds:
         hours, kind = here.seconds / 3600, table.kinds[CPU]
-        found.insert(0, OnKind(kind=CPU, devices=1, engine="single", memory_bytes=here.memory_bytes, seconds=here.seconds,
-                               on_demand=hours * kind.on_demand, spot=hours * kind.spot))  # fmt: skip
+        own = OnKind(
+            kind=CPU,
+            devices=1,
+            engine="single",
+            memory_bytes=here.memory_bytes,
+            seconds=here.seconds,
+            on_demand=hours * kind.on_demand,
+            spot=hours * kind.spot,
+        )
+        found.insert(0, own)
     return found
 
 
@@ -148,10 +156,8 @@ def hints(planned: Planned, decisions: Decisions, kinds: Sequence[OnKind], looks
     return [*_of_prices(kinds), *texts]
 
 
-def _again(steps: Steps, load: object) -> float:
-    from tasks.train.estimate.work import Load
-
-    assert isinstance(load, Load)
+def _again(steps: Steps, load: Load) -> float:
+    """Share of the work that computes something a second time."""
     return 1 - total_flops(steps, load.model_copy(update={"recomputes": False})) / max(1.0, total_flops(steps, load))
 
 
@@ -165,11 +171,15 @@ def _of_prices(kinds: Sequence[OnKind]) -> list[str]:
         return []
     cheapest, fastest = min(possible, key=lambda k: k.on_demand), min(possible, key=lambda k: k.seconds)
     saved = cheapest.on_demand - cheapest.spot
-    texts = [f"{cheapest.kind} is the cheapest: {cheapest.on_demand:.2f} on demand, {cheapest.spot:.2f} on spot machines "
-             f"(saves {saved:.2f}; an interrupted training goes on by itself)"]  # fmt: skip
+    texts = [
+        f"{cheapest.kind} is the cheapest: {cheapest.on_demand:.2f} on demand, {cheapest.spot:.2f} on spot machines "
+        f"(saves {saved:.2f}; an interrupted training goes on by itself)"
+    ]
     if fastest.kind != cheapest.kind:
         more = fastest.on_demand - cheapest.on_demand
-        texts.append(f"{fastest.kind} is the fastest: {cheapest.seconds / fastest.seconds:.1f} times, for {more:.2f} more")
+        texts.append(
+            f"{fastest.kind} is the fastest: {cheapest.seconds / fastest.seconds:.1f} times, for {more:.2f} more"
+        )
     return texts
 
 

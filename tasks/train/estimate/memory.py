@@ -67,7 +67,7 @@ def memory_of(
     step = {
         "gradients": int(learned * width * state_part),
         "activations": int(kept * factor),
-        "head": int(head_bytes(load, decisions, micro) * factor),
+        "head": int(head_bytes(load, micro) * factor),
         "workspace": int(one * factor) + int(_gathered(recipe, shape, decisions)),
     }
     optimizer = int(2 * learned * width * state_part)
@@ -135,7 +135,9 @@ def kept_by_block(load: Load, decisions: Decisions, micro: Micro) -> float:
     if decisions.fused_layers.value == "on" and shape.layers_can_fuse:
         per_token = (4 * shape.hidden + grouped + wide + 3 * shape.intermediate) * BF16
     else:  # the library's norms compute in fp32, its adapters read their inputs again
-        per_token = (8 * shape.hidden + 2 * grouped + 2 * wide + 5 * shape.intermediate) * BF16 + 4 * shape.hidden * FP32
+        per_token = (
+            8 * shape.hidden + 2 * grouped + 2 * wide + 5 * shape.intermediate
+        ) * BF16 + 4 * shape.hidden * FP32
         per_token += 2 * shape.intermediate * BF16 if load.full else 0
     return float(per_token * count + _score_bytes(load, decisions, micro))
 
@@ -148,7 +150,7 @@ def _score_bytes(load: Load, decisions: Decisions, micro: Micro) -> float:
     return float(short * BF16) if short <= 4_000_000 else 0.0
 
 
-def head_bytes(load: Load, decisions: Decisions, micro: Micro) -> float:
+def head_bytes(load: Load, micro: Micro) -> float:
     """Logits at one time: a slice (log shares in fp32, twice in 16 bits), or all tokens' with their gradient."""
     vocabulary = load.shape.vocabulary
     if not load.learned_head:

@@ -36,7 +36,9 @@ class PriceTable(Record):
 
     def kind_of(self, device: str) -> str | None:
         """Name of the kind of a device; None: it is not in the table. The longest match counts (A10G before A10)."""
-        found = [(len(m), name) for name, kind in self.kinds.items() for m in kind.match if m.lower() in f" {device}".lower()]
+        found = [
+            (len(m), name) for name, kind in self.kinds.items() for m in kind.match if m.lower() in f" {device}".lower()
+        ]
         return max(found)[1] if found else None
 
     def price_of(self, device: str, count: int = 1) -> float | None:

@@ -33,7 +33,7 @@ class Saved(NamedTuple):
 
 
 def checkpoint_bytes(recipe: Recipe, shape: Shape, parameters: int, precision: int = _FP32) -> int:
-    """Size of one checkpoint: what is learned, its two moments, with early stopping the best so far, and small things."""
+    """Size of one checkpoint: what is learned, its moments, with early stopping the best so far, and small things."""
     learned = parameters if recipe.adapter == "full" else adapter_weights(shape, recipe)
     copies = 3 + (1 if recipe.early_stopping_evals else 0)
     return learned * precision * copies + 200_000
@@ -75,7 +75,9 @@ def _local(file: Path, size: int) -> float:
         with file.open("rb") as stream:
             same = all(stream.read(_PIECE) == piece[: size - start] for start in range(0, size, _PIECE))
     except OSError as error:
-        raise _unusable("a checkpoint could not be written", str(file.parent), error.strerror or type(error).__name__) from error
+        raise _unusable(
+            "a checkpoint could not be written", str(file.parent), error.strerror or type(error).__name__
+        ) from error
     finally:
         file.unlink(missing_ok=True)
     if not same:
@@ -99,6 +101,10 @@ def _remote(store: Store, key: str, size: int) -> None:
 
 
 def _unusable(what: str, where: str, why: str) -> EnvironmentUnusable:
-    return EnvironmentUnusable(what, where=where, why=why, code="TL-ENV",
-                               remedy="free some space, set TUNELOOP_HOME (work folder) or TUNELOOP_STORE_URI (store) to a "
-                               "place that can be written, or save less with a smaller train.rank")  # fmt: skip
+    return EnvironmentUnusable(
+        what,
+        where=where,
+        why=why,
+        remedy="free some space, set TUNELOOP_HOME (work folder) or TUNELOOP_STORE_URI (store) to a place that can be "
+        "written, or save less with a smaller train.rank",
+    )

@@ -1,4 +1,4 @@
-"""How long a training takes: its FLOPs over the rate that a calibration, or a short product of matrices, found. Pure."""
+"""How long a training takes: its FLOPs over the rate that a calibration found. Pure."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Seconds(Record):
 
     @property
     def total(self) -> float:
-        return sum(self.model_dump().values())
+        return float(sum(self.model_dump().values()))
 
 
 def rates_of(small: Sequence[Measured], typical: Sequence[Measured]) -> tuple[float, float]:
@@ -84,9 +84,12 @@ def _median(found: Sequence[Measured]) -> tuple[float, float]:
 def seconds_of(steps: Steps, load: Load, rates: Rates, looks: Looks, processes: int = 1) -> Seconds:
     """Seconds of all steps, looks at validation and checkpoints. The slowest process decides how long a step takes."""
     passes = sum(
-        max(sum(_pass(micro, load, rates) for micro in step[rank::processes]) for rank in range(processes)) for step in steps
+        max(sum(_pass(micro, load, rates) for micro in step[rank::processes]) for rank in range(processes))
+        for step in steps
     )
-    look = sum(forward_flops(micro, load) * rates.seconds_per_flop + rates.micro_seconds / 2 for micro in looks.validation)
+    look = sum(
+        forward_flops(micro, load) * rates.seconds_per_flop + rates.micro_seconds / 2 for micro in looks.validation
+    )
     return Seconds(
         steps=passes,
         optimizer=len(steps) * (rates.optimizer_seconds + STEP_SECONDS),

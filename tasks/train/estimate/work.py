@@ -89,7 +89,9 @@ def flops(micro: Micro, load: Load) -> float:
     blocks = ((6 if load.full else 4) + again) * shape.block_weights * count
     adapter = (6 + again) * load.adapter_weights * count
     head = (6 if load.full else 4) * shape.hidden * shape.vocabulary * (micro.learned if load.learned_head else count)
-    return float(blocks + adapter + head + (6 + again) * shape.layers * shape.heads * shape.head_dim * scores(micro, load))
+    return float(
+        blocks + adapter + head + (6 + again) * shape.layers * shape.heads * shape.head_dim * scores(micro, load)
+    )
 
 
 def scores(micro: Micro, load: Load) -> int:
@@ -133,6 +135,8 @@ def _joined(rows: Sequence[Micro]) -> Micro:
 
 def measure(example: Any, recipe: Recipe) -> Micro:
     """Lengths and learned tokens of the sequences of one example, whatever its method made of it."""
+    if isinstance(example, Micro):  # nobody has read the row yet
+        return example
     found = sequences(example)
     if found:
         return Micro(tuple(len(s.input_ids) for s in found), sum(sum(s.learned[1:]) for s in found))

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from deployments.embedded import prefect_server
 from tasks.adapters.run_events import EventLog, RunEvent
 from tasks.adapters.runs import note_output
 from tasks.adapters.store import Store
@@ -67,30 +66,29 @@ def make_events(home: Path, key: str, steps: int, *endings: str) -> None:
 
 
 def make_runs(home: Path) -> dict[str, str]:
-    """Runs of every kind: what they are called here → id."""
+    """Runs of every kind on the server that is running: what they are called here → id."""
     ids: dict[str, str] = {}
     make_training(GOOD, 2e-4, (0.9, 0.6, 0.5, 0.48))
     make_training(BETTER, 4e-4, (0.8, 0.5, 0.41, 0.44), best_step=30, interruptions=2)
     make_training(REFUSED, 1e-4, (1.1, 0.9, 0.8))
     make_events(home, GOOD, 60, "finished")
     make_events(home, BROKEN, 7, "failed")
-    with prefect_server(home):
-        from prefect import flow, runtime
-        from prefect.states import Completed
+    from prefect import flow, runtime
+    from prefect.states import Completed
 
-        @flow(name="finetune", flow_run_name="finetune {name}")
-        def finetune(name: str, config: dict[str, Any], key: str, end: str = "") -> Any:
-            ids[name] = str(runtime.flow_run.id)
-            note_output([ids[name]], "train", Store.open().uri("train", key), ADDRESS)
-            if end == "failed":
-                raise TrainingFailed("the trainer ended unexpectedly", code="TL-TRAIN-NAN")
-            return Completed(name="Refused", message="the gate refused") if end == "refused" else None
+    @flow(name="finetune", flow_run_name="finetune {name}")
+    def finetune(name: str, config: dict[str, Any], key: str, end: str = "") -> Any:
+        ids[name] = str(runtime.flow_run.id)
+        note_output([ids[name]], "train", Store.open().uri("train", key), ADDRESS)
+        if end == "failed":
+            raise TrainingFailed("the trainer ended unexpectedly", code="TL-TRAIN-NAN")
+        return Completed(name="Refused", message="the gate refused") if end == "refused" else None
 
-        def config(rate: float, rank: int) -> dict[str, Any]:
-            return {"project": "desk", "model": {"base": "tiny"}, "train": {"learning_rate": rate, "rank": rank}}
+    def config(rate: float, rank: int) -> dict[str, Any]:
+        return {"project": "desk", "model": {"base": "tiny"}, "train": {"learning_rate": rate, "rank": rank}}
 
-        finetune("good", config(2e-4, 16), GOOD, return_state=True)
-        finetune("better", config(4e-4, 16), BETTER, return_state=True)
-        finetune("turned down", config(2e-4, 8), REFUSED, "refused", return_state=True)
-        finetune("broken", config(2e-4, 32), BROKEN, "failed", return_state=True)
+    finetune("good", config(2e-4, 16), GOOD, return_state=True)
+    finetune("better", config(4e-4, 16), BETTER, return_state=True)
+    finetune("turned down", config(2e-4, 8), REFUSED, "refused", return_state=True)
+    finetune("broken", config(2e-4, 32), BROKEN, "failed", return_state=True)
     return ids

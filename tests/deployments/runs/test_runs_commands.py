@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def ids(tmp_path_factory: pytest.TempPathFactory, empty_databases: Path) -> Iter
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUNELOOP_HOME", str(home))
         patch.delenv("PREFECT_API_URL", raising=False)
-        yield {**make_runs(home), "home": str(home)}
+        with prefect_server(home) as server:
+            yield {**make_runs(home), "home": str(home), "url": server.api_url}
 
 
 def command(*arguments: str) -> str:
@@ -43,16 +45,16 @@ def tell(*arguments: str) -> Any:
 
 
 def test_server_and_database_tell_the_same(ids: dict[str, str]) -> None:
-    home = Path(ids["home"])
-    with prefect_server(home) as server:
-        asked, read = ServerHistory(server.api_url), DatabaseHistory(home / DATABASE)
-        every = [run.id for run in asked.runs()]
-        assert len(every) == 4
-        assert asked.runs() == read.runs()
-        assert asked.logs(every) == read.logs(every)
-        assert asked.logs(every)
-        assert asked.tasks_at_work(every) == read.tasks_at_work(every) == []
-        assert asked.parents(every) == read.parents(every) == {}
+    asked, read = ServerHistory(ids["url"]), DatabaseHistory(Path(ids["home"]) / DATABASE)
+    every = [run.id for run in asked.runs()]
+    assert len(every) == 4
+    assert asked.runs() == read.runs()
+    deadline = time.monotonic() + 20
+    while not read.logs(every) and time.monotonic() < deadline:  # logs travel in batches
+        time.sleep(0.1)
+    assert asked.logs(every) == read.logs(every) != []
+    assert asked.tasks_at_work(every) == read.tasks_at_work(every) == []
+    assert asked.parents(every) == read.parents(every) == {}
 
 
 def test_the_list_says_what_became_of_each(ids: dict[str, str]) -> None:
@@ -155,7 +157,8 @@ def test_a_run_that_has_ended_is_not_cancelled(ids: dict[str, str]) -> None:
         command("cancel", ids["good"])
 
 
-def test_a_home_without_runs(registry_home: Path) -> None:
+def test_a_home_without_runs(registry_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
     assert tell("list") == {"status": "done", "exit_code": 0, "found": 0, "runs": []}
     with pytest.raises(UsageError, match="no such run"):
         command("show", "abcdef12")

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from tasks.inference.engine import Engine
+from tasks.train.methods import quantization_of
 from tasks.train.plan import Job
 from tasks.train.worker import RESULT, Result, run_job
 from tests.tasks.train.training_rows import make_job, make_rows
@@ -141,3 +142,16 @@ def test_the_engine_answers_on_the_device(home: Path, tiny_model: Path, tmp_path
     prompts = [row.messages[:-1] for row in make_rows(3)]
     assert engine.generate(prompts, 5, 2) == [engine.generate([prompt], 5, 1)[0] for prompt in prompts]
     assert "".join(engine.stream(prompts[0], 5)) == engine.generate([prompts[0]], 5, 1)[0]
+
+
+@pytest.mark.parametrize("kind", ["lora", "lora_8bit", "dora", "full"])
+def test_every_kind_learns_and_answers_on_the_device(
+    home: Path, teachable_model: Path, tmp_path: Path, kind: str
+) -> None:
+    job = make_job(tmp_path, teachable_model, adapter=kind, learning_rate=1e-3 if kind == "full" else 5e-3)
+    assert run_job(job, bool)
+    result = Result.model_validate_json((job.work / RESULT).read_text())
+    assert result.curve[-1].loss < result.curve[0].loss
+    engine = Engine.load(job.base, job.work, quantization_of(job.config.adapter))
+    found = engine.answer_losses([row.messages for row in make_rows(12)], 4)
+    assert sum(loss for loss, _ in found) / sum(n for _, n in found) == pytest.approx(result.curve[-1].loss, abs=0.3)

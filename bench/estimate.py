@@ -1,0 +1,112 @@
+"""How good are the estimates of time and memory? Ten configurations, each estimated and run to its end.
+
+    python -m bench.estimate [--short] [--only NAME,...] [--steps N] [--out FILE]
+
+Every configuration is a process of its own. Its calibration takes place between the run's steps, spread over the run,
+so that both see the same machine: what another program takes from one it takes from the other. The history is empty.
+The run's seconds are those that its record would have, without the calibration's. Each result is added to FILE, and a
+configuration that is there already is not run again. `--short` takes a tiny random model: it shows that the harness
+works, the figures mean little.
+
+Prints a table and one line of JSON: configurations within 15 % in time and memory, and the calibrations' largest share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+OUT = Path(".bench") / "estimate.json"
+STEPS, SHORT_STEPS = 48, 96
+WITHIN = 0.15
+PAIRS = {"method": "dpo", "learning_rate": 1e-4}
+CASES: dict[str, dict[str, Any]] = {
+    "sft-lora-packed": {"adapter": "lora"},
+    "sft-qlora-expanded": {"adapter": "qlora", "expand_nf4": "on"},
+    "sft-qlora-4bit": {"adapter": "qlora", "expand_nf4": "off"},
+    "sft-dora": {"adapter": "dora", "batch_rows": 8, "micro_batch_rows": 8},
+    "sft-full": {"adapter": "full", "learning_rate": 1e-5},
+    "sft-lora-padded": {"adapter": "lora", "fused_layers": "off", "packing": "off"},
+    "sft-micro-batches": {"adapter": "lora", "micro_batch_rows": 4},
+    "sft-long-rows": {"adapter": "lora", "rows": "long", "batch_rows": 8, "micro_batch_rows": 4},
+    "sft-recomputed": {"adapter": "lora", "rows": "long", "batch_rows": 8, "micro_batch_rows": 8,
+                       "activation_checkpointing": "on"},
+    "dpo-lora": {"adapter": "lora", "batch_rows": 8, "micro_batch_rows": 8, **PAIRS},
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="a tiny random model")
+    parser.add_argument("--only", default="", help="names of configurations")
+    parser.add_argument("--steps", type=int, default=0, help="optimiser steps of each run")
+    parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--case", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    steps = options.steps or (SHORT_STEPS if options.short else STEPS)
+    if options.case:
+        from bench.estimate_run import run_case
+
+        print(json.dumps(run_case(CASES[options.case], steps, options.short)))
+        return
+    file = options.out or (OUT.with_stem("estimate-short") if options.short else OUT)
+    names = options.only.split(",") if options.only else list(CASES)
+    print_results(measure(names, steps, options.short, file))
+
+
+def measure(names: list[str], steps: int, short: bool, file: Path) -> dict[str, Any]:
+    """The result of each configuration; those that the file has already are taken from there."""
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    for name in names:
+        if name in found:
+            continue
+        found[name] = _in_process(name, steps, short)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return found
+
+
+def _in_process(name: str, steps: int, short: bool) -> dict[str, Any]:
+    print(f"{name} ...", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "bench.estimate", "--case", name, "--steps", str(steps)]
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+        done = subprocess.run(
+            [*command, *(["--short"] if short else [])], stdout=subprocess.PIPE, stderr=said, text=True, check=False
+        )
+        if done.returncode:
+            said.seek(0)
+            raise SystemExit(f"{name} failed:\n{said.read()[-3000:]}")
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def print_results(found: dict[str, Any]) -> None:
+    """The table and the line of JSON."""
+    row = "{:<20}{:>10}{:>10}{:>8}{:>12}{:>10}{:>8}{:>12}"
+    print(row.format("configuration", "estimated", "actual", "", "estimated", "actual", "", "calibration"))
+    for name, one in found.items():
+        print(row.format(
+            name,
+            f"{one['estimated_seconds']:.1f} s", f"{one['actual_seconds']:.1f} s", f"{off(one, 'seconds'):+.0%}",
+            f"{one['estimated_bytes'] / 1e9:.2f} GB", f"{one['actual_bytes'] / 1e9:.2f} GB",
+            f"{off(one, 'bytes'):+.0%}", f"{one['calibration_share']:.1%}",
+        ))  # fmt: skip
+    print(json.dumps({
+        "time_within_15": sum(abs(off(one, "seconds")) <= WITHIN for one in found.values()),
+        "memory_within_15": sum(abs(off(one, "bytes")) <= WITHIN for one in found.values()),
+        "configurations": len(found),
+        "calibration_share": round(max((one["calibration_share"] for one in found.values()), default=0.0), 4),
+    }))  # fmt: skip
+
+
+def off(one: dict[str, Any], what: str) -> float:
+    """How far the estimate was off, as a share of the actual figure."""
+    return float(one[f"estimated_{what}"] / one[f"actual_{what}"] - 1)
+
+
+if __name__ == "__main__":
+    main()

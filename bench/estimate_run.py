@@ -1,0 +1,142 @@
+"""One configuration of bench.estimate: a training as the trainer runs it, with a calibration between its steps."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tasks.adapters.threads import thread_environment
+
+os.environ.update(thread_environment())
+
+LONG, SHORT = (120, 480), (50, 95)  # tokens of a row; half of them is learned
+SEED = 17
+
+
+def run_case(case: dict[str, Any], steps: int, short: bool) -> dict[str, Any]:
+    """Estimated and actual seconds and bytes of one configuration."""
+    fields = dict(case)
+    rows = fields.pop("rows", "short")
+    with tempfile.TemporaryDirectory(prefix="tuneloop-bench-") as name:
+        folder = Path(name)
+        base = _model(folder, short)
+        recipe = _recipe(fields)
+        pairs = recipe.method == "dpo"
+        lengths, vocabulary = LONG if rows == "long" else SHORT, 500 if short else 40_000
+        examples = _examples(steps * recipe.batch_rows, lengths, pairs, vocabulary)
+        return _Case(base, recipe, examples, folder).result()
+
+
+def _model(folder: Path, short: bool) -> Any:
+    from tasks.adapters.base_models import resolve
+
+    if not short:
+        return resolve("smollm2-135m")
+    from tests.tiny_model import make_tiny_model
+
+    return resolve(str(make_tiny_model(folder / "tiny")))
+
+
+def _recipe(fields: dict[str, Any]) -> Any:
+    from tasks.train.recipe import Recipe
+
+    usual = {"compile": "off", "epochs": 1.0, "batch_rows": 16, "micro_batch_rows": 16, "checkpoint_steps": 10}
+    return Recipe.model_validate(usual | fields)
+
+
+def _examples(count: int, lengths: tuple[int, int], pairs: bool, vocabulary: int) -> list[Any]:
+    from tasks.tokens import Encoded
+    from tasks.train.preference import Pair
+
+    chance = random.Random(SEED)
+
+    def row(prompt: list[int], answer: int) -> Any:
+        ids = prompt + [chance.randrange(10, vocabulary) for _ in range(answer)]
+        return Encoded(ids, [at >= len(prompt) for at in range(len(ids))])
+
+    found: list[Any] = []
+    for _ in range(count):
+        half = chance.randint(*lengths) // 2
+        prompt = [chance.randrange(10, vocabulary) for _ in range(half)]
+        found.append(Pair(row(prompt, half), row(prompt, half + 3)) if pairs else row(prompt, half))
+    return found
+
+
+class _Case:
+    """A training with the objects of the trainer process; its calibration takes its turns between two steps."""
+
+    def __init__(self, base: Any, recipe: Any, examples: list[Any], folder: Path) -> None:
+        from tasks.train.adapter import build
+        from tasks.train.engines.ranks import chosen
+        from tasks.train.estimate.calibration import Calibration
+        from tasks.train.methods import objective_of
+        from tasks.train.plan import Job, plan_steps
+        from tasks.train.run import Run
+        from tasks.train.worker import decide_for
+
+        work = folder / "work"
+        work.mkdir()
+        job = Job(base=base, rows=folder / "none", dataset_digest="", config=recipe, work=work, key="f" * 64)
+        objective = objective_of(recipe, 8192, 2)
+        steps = plan_steps([objective.tokens(example) for example in examples], recipe)
+        self.run = Run(job=job, objective=objective, examples=examples, steps=steps, say=self._between, stop_asked=bool)
+        self.run.look_for_checkpoint()
+        self.decisions = decide_for(self.run, chosen(job))
+        self.run.decisions = self.decisions.model_dump_json()
+        objective.decided(self.decisions)
+        self.model = build(job, self.decisions)
+        objective.prepare(self.model, examples, self.run.checkpoints)
+        self.calibration = Calibration(self.run, self.model, self.decisions)
+        rounds = self.calibration.chosen.rounds if self.calibration.chosen else 0
+        self.every = max(1, len(steps) // (rounds + 1))
+        self.left, self.outside, self.peak = rounds, 0.0, 0
+
+    def _between(self, event: dict[str, Any]) -> None:
+        """A turn of the calibration, after every so many steps; its time and its memory are not the run's."""
+        from tasks.train.estimate.before import begin_peak, peak
+
+        if event["event"] != "progress" or not self.left or event["step"] % self.every:
+            return
+        began = time.perf_counter()
+        self.peak = max(self.peak, peak())
+        self.calibration.round()
+        self.left -= 1
+        begin_peak()
+        self.outside += time.perf_counter() - began
+
+    def result(self) -> dict[str, Any]:
+        from tasks.adapters.store import Store
+        from tasks.tokens import load_tokenizer
+        from tasks.train.estimate.before import begin_peak, forecast_of, looks_of, peak
+        from tasks.train.estimate.saving import try_saving
+        from tasks.train.shape import read_shape
+        from tasks.train.trainer import train
+
+        run, job = self.run, self.run.job
+        one = looks_of(run, read_shape(Path(job.base.path))).save_bytes
+        saving = try_saving(job.work, Store(str(job.work.parent / "store"), job.work.parent), job.key, one)
+        self.calibration.begin()
+        begin_peak()
+        train(run, self.model, load_tokenizer(Path(job.base.path)))
+        actual = run.seconds - self.outside
+        self.peak = max(self.peak, peak())
+        known = job.known.model_copy(update={"saving_bytes_per_second": saving.bytes_per_second})
+        run.job = job.model_copy(update={"known": known})
+        found = forecast_of(run, self.decisions, self.calibration.rates())
+        return {
+            "estimated_seconds": found.seconds,
+            "actual_seconds": actual,
+            "estimated_bytes": found.memory_bytes,
+            "actual_bytes": self.peak,
+            "calibrated": found.calibrated,
+            "calibration_share": self.calibration.seconds / actual,
+            "rates": self.calibration.rates().model_dump(),
+            "time_parts": found.time_parts,
+            "memory_parts": found.memory_parts,
+            "tokens": run.tokens,
+            "decisions": {name: decision.value for name, decision in self.decisions},
+        }

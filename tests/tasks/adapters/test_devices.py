@@ -1,0 +1,52 @@
+"""What the machine says of itself, and what is read where it says nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.adapters.devices import available_bytes, cpu_name, gpu_names, peak_bytes, reset_peak, resident_bytes
+
+
+def test_gpus_are_named_by_their_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for number in range(2):
+        folder = tmp_path / f"0000:0{number}:00.0"
+        folder.mkdir()
+        (folder / "information").write_text("Model: \t\t NVIDIA H200\nIRQ:   \t 104\n", encoding="utf-8")
+    assert gpu_names(tmp_path) == ("NVIDIA H200", "NVIDIA H200")
+    assert gpu_names(tmp_path / "none") == ()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpu_names(tmp_path) == ()
+
+
+def test_a_cpu_has_a_name_and_cores(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor : 0\nmodel name\t: AMD EPYC 9B14\n", encoding="utf-8")
+    assert cpu_name(info).startswith("cpu AMD EPYC 9B14, ")
+    assert cpu_name(tmp_path / "none").startswith("cpu ")
+
+
+def test_the_limit_of_a_group_counts(tmp_path: Path) -> None:
+    own = tmp_path / "cgroup"
+    own.write_text("0::/pod\n", encoding="ascii")
+    folder = tmp_path / "groups" / "pod"
+    folder.mkdir(parents=True)
+    (folder / "memory.current").write_text("3000000\n", encoding="ascii")
+    (folder / "memory.stat").write_text("anon 1\ninactive_file 500000\n", encoding="ascii")
+    (folder / "memory.max").write_text("4000000\n", encoding="ascii")
+    assert available_bytes(tmp_path / "groups", own) == 1_500_000
+    (folder / "memory.max").write_text("max\n", encoding="ascii")
+    assert available_bytes(tmp_path / "groups", own) > 10_000_000
+    assert available_bytes(tmp_path / "none", tmp_path / "none") > 10_000_000
+
+
+def test_the_peak_is_counted_from_its_reset() -> None:
+    assert reset_peak()
+    before = resident_bytes()
+    held = bytearray(b"x" * 60_000_000)
+    assert peak_bytes() - before > 50_000_000
+    del held
+    reset_peak()
+    assert peak_bytes() < before + 30_000_000

@@ -1,0 +1,138 @@
+"""Calibration on a real model: it measures and leaves no trace; the estimate holds against a real run, roughly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tasks.adapters.processes import EVENT_PREFIX
+from tasks.errors import BudgetRefused
+from tasks.tokens import load_tokenizer
+from tasks.train.adapter import build
+from tasks.train.engines.choose import Choice
+from tasks.train.engines.ranks import chosen
+from tasks.train.estimate.before import ESTIMATE, refuse_impossible
+from tasks.train.estimate.calibration import SHARE, Calibration, choose_rows, gemm_flops, optimizer_seconds
+from tasks.train.estimate.known import Known
+from tasks.train.estimate.prices import CPU, load_prices
+from tasks.train.estimate.work import flops, load_of, planned, total_flops
+from tasks.train.plan import Decisions, Job
+from tasks.train.random_state import capture
+from tasks.train.run import Run
+from tasks.train.shape import read_shape
+from tasks.train.share import Share
+from tasks.train.worker import RESULT, Result, decide_for, machine_here, run_job, run_of
+from tests.tasks.train.training_rows import make_job
+
+LONG = {"epochs": 10.0, "adapter": "lora", "checkpoint_steps": 100}
+
+
+def opened(job: Job) -> tuple[Run, Decisions, Choice]:
+    run, _ = run_of(job, load_tokenizer(Path(job.base.path)), Share(), bool)
+    choice = chosen(job)
+    decisions = decide_for(run, choice)
+    run.objective.decided(decisions)
+    return run, decisions, choice
+
+
+def state_of(model: Any) -> dict[str, Any]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("fields", [{"dropout": 0.3}, {"method": "sft", "adapter": "full", "learning_rate": 1e-5}])
+def test_it_leaves_no_trace(home: Path, tiny_model: Path, tmp_path: Path, fields: dict[str, Any]) -> None:
+    job = make_job(tmp_path, tiny_model, **LONG | fields)
+    run, decisions, _ = opened(job)
+    model = build(job, decisions)
+    before, chance, training = state_of(model), capture(), model.training
+    rates = Calibration(run, model, decisions).whole()
+    assert rates.calibrated
+    assert rates.calibration_seconds > 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(torch.equal(tensor, chance[name]) for name, tensor in capture().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert model.training == training
+
+
+def test_it_measures_a_small_share_of_the_plan(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    job = make_job(tmp_path, tiny_model, **LONG)
+    run, decisions, _ = opened(job)
+    load = load_of(job.config, read_shape(tiny_model), decisions)
+    found = choose_rows(run, load)
+    assert found is not None
+    micros = [planned([((tuple(rows)),)], run.examples, job.config)[0] for rows in (found.small, found.typical)]
+    one = sum(flops(micro, load) for step in micros for micro in step)
+    total = total_flops(planned(run.steps, run.examples, job.config), load)
+    assert found.rounds * one + flops(micros[0][0], load) <= SHARE * total
+    short, _, _ = opened(make_job(tmp_path / "short", tiny_model, epochs=1.0))
+    assert choose_rows(short, load) is None
+
+
+def test_without_a_calibration_the_rate_of_products_is_taken(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    job = make_job(tmp_path, tiny_model, epochs=1.0)
+    run, decisions, _ = opened(job)
+    rates = Calibration(run, build(job, decisions), decisions).whole()
+    assert not rates.calibrated
+    assert rates.margin == 0.5
+    assert rates.seconds_per_flop == pytest.approx(1 / (0.4 * rates.gemm_flops))
+    assert gemm_flops(256) > 1e8
+    assert optimizer_seconds([]) == 0
+    many = [torch.nn.Parameter(torch.zeros(4_000_000)), torch.nn.Parameter(torch.zeros(100))]
+    assert 0 < optimizer_seconds(many) < 10
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Result]:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("estimated")
+        patch.setenv("TUNELOOP_HOME", str(folder / "home"))
+        job = make_job(folder, tiny_model, **LONG).model_copy(update={"known": Known(prices=load_prices())})
+        assert run_job(job, bool)
+        return job, Result.model_validate_json((job.work / RESULT).read_text(encoding="utf-8"))
+
+
+def test_the_record_has_estimate_and_actual(whole: tuple[Job, Result]) -> None:
+    _, result = whole
+    found = result.estimate
+    assert found is not None
+    assert found.calibrated
+    assert found.low_seconds < found.seconds < found.high_seconds
+    assert 0.2 < found.seconds / result.seconds < 5  # a shared machine; bench/estimate.py measures it
+    assert 0.4 < found.memory_bytes / result.peak_memory_bytes < 2.5
+    assert found.price_per_hour == load_prices().kinds[CPU].on_demand
+    assert found.cost == pytest.approx(found.seconds / 3600 * found.price_per_hour)
+
+
+def test_a_resumed_training_keeps_what_was_said(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    asked: list[int] = []
+    job = make_job(tmp_path, tiny_model, epochs=2.0, adapter="lora")
+    assert not run_job(job, lambda: len(asked) > 3 or bool(asked.append(1)))
+    kept = json.loads((job.work / "checkpoints" / ESTIMATE).read_text(encoding="utf-8"))
+    assert run_job(job, bool)
+    result = Result.model_validate_json((job.work / RESULT).read_text(encoding="utf-8"))
+    assert result.estimate is not None
+    assert result.estimate.model_dump(mode="json") == kept
+
+
+def test_what_is_too_dear_is_not_started(
+    home: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = make_job(tmp_path, tiny_model, epochs=1.0, max_cost=1e-12)
+    job = job.model_copy(update={"known": Known(prices=load_prices())})
+    with pytest.raises(BudgetRefused, match="estimated to cost") as caught:
+        run_job(job, bool)
+    assert caught.value.exit_code == 40
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith(EVENT_PREFIX)]
+    assert not [line for line in said if '"progress"' in line]
+
+
+def test_what_does_not_fit_is_not_loaded(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    run, decisions, choice = opened(make_job(tmp_path, tiny_model))
+    refuse_impossible(run, decisions, machine_here(), choice)
+    small = machine_here().model_copy(update={"free_bytes": -(10**12)})
+    with pytest.raises(BudgetRefused, match="the machine has"):
+        refuse_impossible(run, decisions, small, choice)
