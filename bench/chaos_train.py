@@ -38,7 +38,7 @@ _LANES = 2
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--kills", type=int, default=220, help="planned for the tiny model; a few come too late to count"
+        "--kills", type=int, default=260, help="planned for the tiny model; a few come too late to count"
     )
     parser.add_argument("--short", action="store_true", help="two configurations, few kills, no 135M model, no peer")
     parser.add_argument("--only", choices=["ours", "real", "large", "peer"], default=None)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import chaos_train_peer as peer
-from bench.chaos_train_attempts import Ending, Kill, kind_of, plans, read_events
+from bench.chaos_train_attempts import Ending, Kill, kind_of, plans, read_events, wait_for
 from bench.chaos_train_cases import COMMON, Case, Values, covering, possible, write_job
-from bench.chaos_train_trial import Attempt, Outcome, complete, our_attempt, reference, trial
+from bench.chaos_train_trial import Outcome, complete, our_attempt, reference, trial
 
 _SHORT_KILLS = 14
 _KILLS_OF_COMPILED = 8  # each start compiles again, from a warm cache
@@ -149,33 +149,29 @@ def real_tasks(folder: Path, model: Path, chance: random.Random) -> Iterator[Tas
     own = folder / "real"
     whole = functools.partial(_reference, folder / "real-17", model, values, 17, 1)
     yield Task("real seed 17", "real", "real-reference", 0, folder / "real-17", whole)
-    waits = [chance.uniform(0, 0.15) for _ in range(_REAL_KILLS)]
+    waits = [chance.uniform(0, 0.5) for _ in range(_REAL_KILLS)]
 
     def body(before: dict[str, Outcome]) -> Outcome:
         expected = before["real seed 17"]
         make = lambda number: write_job(own / f"training-{number}", model, values)  # noqa: E731
-        return trial(make, [Kill("random", wait=w) for w in waits], expected, _real_attempt(expected["seconds"]))
+        return trial(make, [Kill("random", wait=w) for w in waits], expected, _real_attempt)
 
     yield Task("real kills", "real", "killed", 1, own, body)
 
 
-def _real_attempt(usual_seconds: float) -> Attempt:
-    def start(job: Path, kill: Kill | None) -> Ending:
-        from bench.chaos_train_attempts import wait_for
-
-        log = job.parent / "attempt.log"
-        with log.open("w") as stream:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tasks.train.worker", str(job)],
-                stdin=subprocess.PIPE,
-                stdout=stream,
-                stderr=stream,
-                start_new_session=True,
-            )
-        process.returncode = wait_for([process.pid], kill, lambda: bool(complete(job)), usual_seconds)
-        return Ending(process.returncode, read_events(log))
-
-    return start
+def _real_attempt(job: Path, kill: Kill | None) -> Ending:
+    """One start of the real process; killed at a random moment (in seconds) after its own first checkpoint."""
+    log, before = job.parent / "attempt.log", complete(job)
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tasks.train.worker", str(job)],
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    process.returncode = wait_for([process.pid], kill, lambda: complete(job)[-1:] != before[-1:], 1.0)
+    return Ending(process.returncode, read_events(log))
 
 
 def large_tasks(folder: Path, chance: random.Random) -> Iterator[Task]:

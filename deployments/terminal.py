@@ -64,6 +64,9 @@ class LiveRun:
         self._stack.__exit__(kind, error, trace)
 
     def _listen(self, progress: Progress) -> None:
+        if progress.remark:
+            self.console.print(plain_line(progress), soft_wrap=True, style="yellow")
+            return
         self.board.note(progress)
         if not self.animated and self._worth_a_line(progress):
             self.console.print(plain_line(progress), soft_wrap=True)

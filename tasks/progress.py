@@ -24,6 +24,7 @@ class Progress(Record):
     loss: float | None = None
     eta_seconds: float | None = None
     seconds: float = Field(0.0, description="Wall seconds since the stage started.")
+    remark: bool = Field(False, description="Something people should be able to read afterwards, not only see pass by.")
 
 
 Listener = Callable[[Progress], None]

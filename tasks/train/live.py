@@ -1,4 +1,4 @@
-"""A training while it works: each event into its log and onto the terminal, and at a bounded rate to Prefect and MLflow."""
+"""A training while it works: each event into its log and onto the terminal, at a bounded rate to Prefect and MLflow."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class LiveTraining:
             self._watch(event)
 
     def _warn(self, text: str) -> None:
-        progress.publish(progress.Progress(stage=STAGE, state="running", text=text))
+        progress.publish(progress.Progress(stage=STAGE, state="running", text=text, remark=True))
 
     def __enter__(self) -> LiveTraining:
         return self
@@ -82,7 +82,7 @@ def ending(error: BaseException | None) -> dict[str, Any]:
 
 
 def as_progress(event: RunEvent) -> progress.Progress:
-    """An event as the terminal shows it."""
+    """An event as the terminal shows it: what is no progress stays on the screen, above it."""
     return progress.Progress(
         stage=STAGE,
         state="running",
@@ -91,6 +91,7 @@ def as_progress(event: RunEvent) -> progress.Progress:
         total=event.total or 0,
         loss=event.loss,
         eta_seconds=event.eta_seconds,
+        remark=event.kind != "progress",
     )
 
 

@@ -121,6 +121,18 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
     assert len(lines) == 3
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_remark_stays_and_does_not_disturb_the_bar(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    stream = io.StringIO()
+    with LiveRun(Console(file=stream, width=120, force_terminal=terminal)) as live:
+        progress.publish(Progress(stage="train", state="started"))
+        progress.publish(Progress(stage="train", state="running", text="488 tokens/s", done=3, total=9))
+        progress.publish(Progress(stage="train", state="running", text="a damaged checkpoint was left", remark=True))
+        assert live.board.lines["train"].last.done == 3
+    assert "a damaged checkpoint was left" in stream.getvalue()
+
+
 def test_a_long_stage_speaks_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployments.terminal._PLAIN_SECONDS", 0.0)
     stream = io.StringIO()

@@ -122,7 +122,7 @@ def _set_up(rank: int, size: int) -> None:
     elif "MASTER_ADDR" in os.environ:
         torch.distributed.init_process_group(init_method="env://", **common)  # type: ignore[arg-type]
     else:
-        torch.distributed.init_process_group(store=torch.distributed.HashStore(), **common)  # type: ignore[arg-type]
+        torch.distributed.init_process_group(store=torch.distributed.HashStore(), **common)  # type: ignore[attr-defined, arg-type]
 
 
 def leave() -> None:

@@ -56,7 +56,8 @@ class ZeroOptimizer(torch.optim.Optimizer):
     def state(self, _empty: Any) -> None:
         """The parent's constructor would put an empty one here."""
 
-    def step(self, *_: Any) -> None:
+    def step(self, *_: Any) -> Any:  # type: ignore[override]
+        """DeepSpeed's step: it has the gradients already."""
         self.engine.step()
         self.run.gradient_norm = float(self.engine.get_global_grad_norm())
 
@@ -101,7 +102,7 @@ class _States(MutableMapping[Tensor, dict[str, Tensor]]):
         return len(self.parameters)
 
 
-def start(run: Run, model: Any, optimizer: torch.optim.AdamW, parameters: Mapping[str, Tensor]) -> ZeroOptimizer:
+def start(run: Run, model: Any, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]) -> ZeroOptimizer:
     """Hand a model and its optimiser, fresh or filled from a checkpoint, over to DeepSpeed.
 
     Raises:

@@ -28,8 +28,8 @@ from tasks.train.shape import Shape, read_shape
 from tests.tasks.train.training_rows import make_job
 
 SHAPE = Shape(
-    architecture="LlamaForCausalLM", layers=2, hidden=8, intermediate=16, heads=2, kv_heads=1, head_dim=4, vocabulary=100,
-    tied=True, silu=True, bias=False,
+    architecture="LlamaForCausalLM", layers=2, hidden=8, intermediate=16, heads=2, kv_heads=1, head_dim=4,
+    vocabulary=100, tied=True, silu=True, bias=False,
 )  # fmt: skip
 LOAD = Load(shape=SHAPE, adapter_weights=1000, full=False, packed=True, learned_head=True, recomputes=False)
 ROWS = Micro((3, 5), 4)
