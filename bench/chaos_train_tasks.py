@@ -22,7 +22,7 @@ from bench.chaos_train_trial import Outcome, complete, our_attempt, reference, t
 
 _SHORT_KILLS = 14
 _KILLS_OF_COMPILED = 8  # each start compiles again, from a warm cache
-_REAL_KILLS, _LARGE_KILLS, _PEER_KILLS = 12, 12, 48
+_REAL_KILLS, _LARGE_KILLS, _PEER_KILLS = 12, 20, 52
 _LARGE: Values = COMMON | {
     "rank": 8,
     "alpha": 16,

@@ -24,7 +24,7 @@ app = typer.Typer(help="Runs: list, look, follow, compare, cancel, retry, export
 _INFO = 20
 _COLUMNS: dict[str, Literal["left", "right"]] = {
     "id": "left", "when": "left", "state": "left", "run": "left", "loss": "right", "valid.": "right", "score": "right",
-    "time": "right", "": "left",
+    "time": "right",
 }  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def show_list(views: list[RunView], as_json: bool, found: int) -> None:
     shown = [name for name in _COLUMNS if name not in optional or any(getattr(v, optional[name]) for v in views)]
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in shown:
-        table.add_column(name, justify=_COLUMNS[name], no_wrap=name not in ("run", ""), overflow="fold")
+        table.add_column(name, justify=_COLUMNS[name], no_wrap=name != "run", overflow="fold")
     for view in views:
         cells = dict(zip(_COLUMNS, _cells(view), strict=True))
         table.add_row(*(cells[name] for name in shown))
@@ -72,17 +72,17 @@ def _cells(view: RunView) -> tuple[Text | str, ...]:
     said += [f"repaired {view.repairs}×"] if view.repairs else []
     said += [view.detail] if view.detail else []
     said += [f"#{tag}" for tag in view.tags]
+    remarks = (f"\n{printable(', '.join(said))}" if said else "", "yellow")
     about = printable(view.dataset.removeprefix("ds://") or view.project)
     return (
         Text(view.short, style="cyan"),
         f"{(view.started or view.created).astimezone():%m-%d %H:%M}",
         state_text(view.state),
-        Text.assemble(printable(view.flow), (f" {about}" if about else "", "dim"), overflow="fold"),
+        Text.assemble(printable(view.flow), (f" {about}" if about else "", "dim"), remarks, overflow="fold"),
         _number(view.loss),
         _number(view.validation_loss),
         f"{100 * view.score:.1f}" if view.score is not None else "",
         _clock(view.seconds) if view.seconds is not None else "",
-        Text(printable(", ".join(said)), style="dim", overflow="fold"),
     )
 
 

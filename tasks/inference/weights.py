@@ -20,10 +20,11 @@ NF4_BLOCK = 64
 WHOLE_MODEL = "model.safetensors"  # what a fully trained model's folder holds in place of an adapter
 
 
-def load_base(folder: Path, quantization: Quantization) -> Any:
+def load_base(folder: Path, quantization: Quantization, device: str = "") -> Any:
     """The causal language model in `folder`, frozen, in bf16.
 
-    With nf4 its linear layers hold expanded NF4 values, with int8 they are the 8-bit layers of LLM.int8().
+    It lies on the given device, else on the GPU where there is one. With nf4 its linear layers hold expanded NF4
+    values, with int8 they are the 8-bit layers of LLM.int8().
     """
     if quantization == "int8":
         return load_base_in_8bit(folder)
@@ -34,7 +35,7 @@ def load_base(folder: Path, quantization: Quantization) -> Any:
     logging.disable_progress_bar()
     torch.set_num_threads(physical_cores())
     model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.bfloat16, local_files_only=True)
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
+    model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().requires_grad_(False)
     if quantization == "nf4":
         expand_nf4(model)
     return model

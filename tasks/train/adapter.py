@@ -67,7 +67,9 @@ def _load(job: Job, decisions: Decisions) -> Any:
         return load_base_in_4bit(folder)
     if job.config.adapter == "lora_8bit":
         return load_base_in_8bit(folder)
-    return load_base(folder, "nf4" if job.config.adapter == "qlora" else "none")
+    # a model that is to be split need not fit on one GPU: block by block it goes there when it is
+    device = "cpu" if decisions.engine.value == "fsdp2" else ""
+    return load_base(folder, "nf4" if job.config.adapter == "qlora" else "none", device)
 
 
 def _targets(model: Any, names: tuple[str, ...]) -> str | list[str]:

@@ -65,7 +65,7 @@ class ZeroOptimizer(torch.optim.Optimizer):
         """Nothing to be moved to another device: it lies where DeepSpeed has put it."""
         return {"state": {}, "param_groups": []}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: ARG002
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The counterpart of `state_dict`."""
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tasks.adapters.devices import peak_bytes, reset_peak, resident_bytes
-from tasks.train.estimate.memory import activation_bytes, block_bytes, head_bytes
+from tasks.adapters.devices import resident_bytes
+from tasks.train.estimate.memory import activation_bytes
 from tasks.train.estimate.timing import USUAL_UTILISATION, Measured, Rates, rates_of
 from tasks.train.estimate.work import Load, Micro, flops, load_of, measure
 from tasks.train.plan import Decisions
@@ -52,7 +52,7 @@ class Calibration:
         self._load = load_of(run.job.config, _shape(run), decisions)
         self._small: list[Measured] = []
         self._typical: list[Measured] = []
-        self._memory: list[float] = []
+        self._memory = 1.0
         self._first = self._seconds = self._optimizer = 0.0
         self._gemm = 0.0
         self.base_bytes = used_bytes()
@@ -71,7 +71,7 @@ class Calibration:
         self._gemm = gemm_flops()
         self._optimizer = optimizer_seconds([p for p in self._model.parameters() if p.requires_grad])
         if self.chosen:
-            self._first = self._measured(self.chosen.small).seconds
+            self._first = self._counted(self.chosen.small).seconds
         self._seconds += time.perf_counter() - began
 
     def round(self) -> None:
@@ -79,7 +79,7 @@ class Calibration:
         if not self.chosen:
             return
         began = time.perf_counter()
-        self._typical.append(self._measured(self.chosen.typical, memory=True))
+        self._typical.append(self._measured(self.chosen.typical))
         if self.chosen.small != self.chosen.typical:
             self._small.append(self._measured(self.chosen.small))
         self._seconds += time.perf_counter() - began
@@ -99,7 +99,7 @@ class Calibration:
             seconds_per_flop=slope,
             micro_seconds=fixed,
             calibrated=True,
-            memory_factor=max(self._memory, default=1.0),
+            memory_factor=self._memory,
             **common,
         )
 
@@ -114,34 +114,43 @@ class Calibration:
         """Seconds that calibration has taken so far."""
         return self._seconds
 
-    def _measured(self, rows: Sequence[int], memory: bool = False) -> Measured:
+    def _counted(self, rows: Sequence[int]) -> Measured:
+        """The first micro-batch: what its forward pass keeps is counted, tensor by tensor.
+
+        The system's own figures would not do: freed memory stays with the process and hides what is used.
+        """
+        known = {tensor.untyped_storage().data_ptr() for tensor in self._model.parameters()}
+        kept: dict[int, int] = {}
+
+        def note(tensor: Any) -> Any:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in known:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            found = self._measured(rows)
+        ratio = sum(kept.values()) / max(1.0, activation_bytes(self._load, self._decisions, _micro(self._run, rows)))
+        if _LEAST_RATIO <= ratio <= _MOST_RATIO:
+            self._memory = ratio
+        return found
+
+    def _measured(self, rows: Sequence[int]) -> Measured:
         """Forward and backward of one micro-batch; random state, gradients and mode are as before afterwards."""
         run, model = self._run, self._model
         examples = [run.examples[row] for row in rows]
-        state, training, before = capture(), model.training, _begin_peak()
+        state, training = capture(), model.training
         model.train()
         began = time.perf_counter()
         run.objective.loss(model, run.objective.batch(examples)).backward()  # type: ignore[no-untyped-call]
         _wait()
         seconds = time.perf_counter() - began
-        peak = _peak() - before
         for parameter in model.parameters():
             parameter.grad = None
         model.train(training)
         put_back(state)
         micro = _micro(run, rows)
-        if memory and before:
-            self._note_memory(micro, peak)
         return Measured(flops=flops(micro, self._load), seconds=seconds)
-
-    def _note_memory(self, micro: Micro, peak: int) -> None:
-        load, decisions = self._load, self._decisions
-        computed = activation_bytes(load, decisions, micro) + head_bytes(load, micro)
-        computed += block_bytes(load, decisions, micro)
-        learned = sum(p.numel() * p.element_size() for p in self._model.parameters() if p.requires_grad)
-        ratio = (peak - learned) / max(1.0, computed)
-        if _LEAST_RATIO <= ratio <= _MOST_RATIO:
-            self._memory.append(ratio)
 
 
 def choose_rows(run: Run, load: Load) -> Chosen | None:
@@ -218,18 +227,6 @@ def optimizer_seconds(learned: Sequence[Any]) -> float:
 def used_bytes() -> int:
     """Memory that the process holds now, on the device that trains."""
     return torch.cuda.memory_allocated() if torch.cuda.is_available() else resident_bytes()
-
-
-def _begin_peak() -> int:
-    """Count the highest memory from here; what is used now, 0 where the system cannot count so."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    return resident_bytes() if reset_peak() else 0
-
-
-def _peak() -> int:
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_bytes()
 
 
 def _wait() -> None:

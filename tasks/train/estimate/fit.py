@@ -77,7 +77,8 @@ def needed_with(
     """As `needed`, where decisions and steps are known."""
     load = load_of(planned.recipe, planned.shape, decisions)
     micro = largest(steps, lambda micro: memory_weight(micro, load))
-    return memory_of(planned.recipe, planned.shape, planned.parameters, decisions, micro, factor)
+    shapes = len({positions(micro, load.packed) for step in steps for micro in step})
+    return memory_of(planned.recipe, planned.shape, planned.parameters, decisions, micro, factor, max(1, shapes))
 
 
 def memory_weight(micro: Micro, load: Load) -> float:

@@ -7,6 +7,8 @@ al., arXiv 2205.05198); a calibration says how much more or less this machine ne
 
 from __future__ import annotations
 
+import os
+
 from pydantic import Field
 
 from tasks.contracts import Record
@@ -22,6 +24,12 @@ PROCESS_BYTES = {"cpu": 620e6, "cuda": 1.2e9}
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 INT8_BYTES = 1.0
 _HEAD_SLICE = 256
+# Measured with SmolLM2-135M on a CPU (bench/estimate.py): oneDNN keeps up to 1,024 compiled products of 0.8 MB, some 30
+# of them for each number of tokens; glibc keeps freed blocks below 32 MB, and blocks of ever new sizes do not fit into
+# them. With a fixed MALLOC_MMAP_THRESHOLD_ below the size of activations it gives them back at once.
+_KERNELS_BYTES, _KERNELS_OF_A_SHAPE = 820e6, 30e6
+_RETAINED, _RETAINED_AT_SHAPES = 0.95, 32
+_GIVES_BACK = "MALLOC_MMAP_THRESHOLD_"
 _LEARNED_BYTES = {"fp32": FP32, "bf16": BF16}
 
 
@@ -36,6 +44,8 @@ class Memory(Record):
     activations: int = Field(description="What the backward pass of the largest micro-batch needs.")
     head: int = Field(description="Logits that exist at one time.")
     workspace: int = Field(description="Gradients of one block, copies, gathered weights.")
+    kernels: int = Field(0, description="On a CPU, compiled products: every new number of tokens gets its own.")
+    retained: int = Field(0, description="On a CPU, freed memory that the C library keeps in pieces of other sizes.")
     saving: int = Field(0, description="A checkpoint's copy while it is written, beyond what a step needs.")
 
     @property
@@ -49,13 +59,15 @@ class Memory(Record):
 
 
 def memory_of(
-    recipe: Recipe, shape: Shape, parameters: int, decisions: Decisions, micro: Micro, factor: float = 1.0
-) -> Memory:
+    recipe: Recipe, shape: Shape, parameters: int, decisions: Decisions, micro: Micro, factor: float = 1.0,
+    shapes: int = 1,
+) -> Memory:  # fmt: skip
     """Memory of one process.
 
     Args:
         micro: the micro-batch that needs the most.
         factor: what activations need on this machine over what the formula says, where that was measured.
+        shapes: different numbers of tokens among the micro-batches.
     """
     load, device = load_of(recipe, shape, decisions), decisions.device.value
     weight_part, state_part = _parts(decisions)
@@ -70,13 +82,18 @@ def memory_of(
         "head": int(head_bytes(load, micro) * factor),
         "workspace": int(one * factor) + int(_gathered(recipe, shape, decisions)),
     }
+    on_cpu = device == "cpu"
+    several = min(1.0, (shapes - 1) / _RETAINED_AT_SHAPES) if on_cpu and _GIVES_BACK not in os.environ else 0.0
+    changing = step["activations"] + step["head"] + step["workspace"]
     optimizer = int(2 * learned * width * state_part)
     return Memory(
         process=int(PROCESS_BYTES[device]),
         weights=weights,
         adapter=0 if load.full else int(learned * width * (weight_part if state_part < 1 else 1)),
         optimizer=optimizer,
-        saving=max(0, optimizer - sum(step.values())) if device == "cpu" else 0,
+        kernels=int(min(_KERNELS_BYTES, _KERNELS_OF_A_SHAPE * shapes)) if on_cpu else 0,
+        retained=int(_RETAINED * several * changing),
+        saving=max(0, optimizer - sum(step.values())) if on_cpu else 0,
         **step,
     )
 

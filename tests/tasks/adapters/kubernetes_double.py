@@ -133,7 +133,7 @@ def cluster(script: Script) -> Iterator[tuple[Double, Any]]:
         server.server_close()
 
 
-def _handler(double: Double) -> type[BaseHTTPRequestHandler]:  # noqa: C901; one short method for each verb
+def _handler(double: Double) -> type[BaseHTTPRequestHandler]:  # noqa: C901
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path, query = urlparse(self.path).path, parse_qs(urlparse(self.path).query)
