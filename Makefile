@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CONFIG ?= examples/support_desk/config.yaml
 ARGS   ?=
 
-.PHONY: demo test check setup model bench clean
+.PHONY: demo test check setup model bench chaos-train clean
 .DEFAULT_GOAL := demo
 
 demo: setup model            ## raw files → dataset version → QLoRA → gate → registry → served answer, on this machine
@@ -44,6 +44,9 @@ bench: setup model           ## every measurement against its peers; each also a
 
 bench-%: setup model
 	$(BIN)/python -m bench.$(subst -,_,$*)
+
+chaos-train: setup           ## kills trainings at random moments and at every write, compares bytes; goes on where it stopped
+	$(BIN)/python -m bench.chaos_train $(ARGS)
 
 clean:                       ## removes what the commands above made, not TUNELOOP_HOME
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage*

@@ -3,7 +3,7 @@
 Frozen base weights get no gradient, so much of what autograd would keep and compute is not needed. The functions here
 compute the same values as the layers they replace (compared in the tests) in about half the time on a CPU:
 
-- one product for q, k and v, and one for gate and up; the low-rank part is added in place;
+- one product for q, k and v, and one for gate and up, the low-rank part included;
 - adapters are kept in fp32 and enter the products in the base weights' type, so small updates are not rounded away;
 - root mean square norm, rotary embedding and SwiGLU in few passes over memory.
 """
@@ -27,43 +27,76 @@ def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
     return value
 
 
-class LoraProducts(torch.autograd.Function):
-    """`x W_j^T + scale (x A_j^T) B_j^T` for several j side by side; W is frozen and holds all W_j below each other.
+class JoinedProducts(torch.autograd.Function):
+    """`x W_j^T + scale (x A_j^T) B_j^T` for several j side by side, as one product with `[W | scale B]`.
 
-    Args of apply: x (rows, in), W (sum of outs, in), scale, then all A_j (rank, in), then all B_j (out_j, rank).
+    Args of apply: x (rows, in), `weight` (sum of outs, in + sum of ranks), scale, then all A_j (rank, in), then all B_j
+    (out_j, rank). The left part of `weight` holds all W_j below each other and is frozen; the right part is written
+    here, with each B_j beside its W_j. Both stay what they are until the next change of the adapters.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, scale: float, *adapters: Tensor) -> Tensor:
-        count = len(adapters) // 2
+        count, width = len(adapters) // 2, x.shape[1]
         a = torch.cat(adapters[:count]).to(x.dtype)
-        b = [(up * scale).to(x.dtype) for up in adapters[count:]]
-        low = x @ a.t()
-        out = x @ weight.t()
-        for piece, part, up in zip(_pieces(out, b), low.chunk(count, dim=1), b, strict=True):
-            piece.addmm_(part, up.t())
-        ctx.save_for_backward(x, weight, low, a, *b)
-        ctx.scale, ctx.dtype = scale, adapters[0].dtype
-        return out
+        shapes = [tuple(up.shape) for up in adapters[count:]]
+        for corner, up in zip(_corners(weight, width, shapes), adapters[count:], strict=True):
+            corner.copy_(up * scale)
+        wide = x.new_empty(len(x), weight.shape[1])
+        wide[:, :width] = x
+        torch.mm(x, a.t(), out=wide[:, width:])
+        ctx.save_for_backward(wide, a)
+        ctx.weight, ctx.scale, ctx.dtype, ctx.shapes = weight, scale, adapters[0].dtype, shapes
+        return wide @ weight.t()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> _Gradients:  # type: ignore[override]
-        x, weight, low, a, *b = ctx.saved_tensors
-        pieces = _pieces(grad, b)
-        back = torch.empty_like(low)
-        for piece, part, up in zip(pieces, back.chunk(len(b), dim=1), b, strict=True):
-            part.copy_(piece @ up)
-        grad_a = (back.t() @ x).to(ctx.dtype).chunk(len(b))
-        grad_b = [
-            (piece.t() @ part).to(ctx.dtype).mul_(ctx.scale)
-            for piece, part in zip(pieces, low.chunk(len(b), dim=1), strict=True)
-        ]
-        grad_x = (grad @ weight).addmm_(back, a) if ctx.needs_input_grad[0] else None
+        wide, a = ctx.saved_tensors
+        width = a.shape[1]
+        x, low = wide[:, :width], wide[:, width:]
+        if ctx.needs_input_grad[0]:
+            both = grad @ ctx.weight
+            back = both[:, width:].contiguous()
+            grad_x = torch.addmm(both[:, :width], back, a)
+        else:
+            back, grad_x = grad @ ctx.weight[:, width:], None
+        grad_a = torch.split((back.t() @ x).to(ctx.dtype), [rank for _, rank in ctx.shapes])
+        across = low.t() @ grad
+        grad_b = [corner.to(ctx.dtype).mul_(ctx.scale) for corner in _corners(across.t(), 0, ctx.shapes)]
         return grad_x, None, None, *grad_a, *grad_b
 
 
-def _pieces(whole: Tensor, ups: Sequence[Tensor]) -> list[Tensor]:
-    return list(torch.split(whole, [up.shape[0] for up in ups], dim=1))
+def _corners(whole: Tensor, start: int, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    """Views of the blocks on the diagonal of `whole`, from column `start` on."""
+    corners, row, column = [], 0, start
+    for rows, columns in shapes:
+        corners.append(whole[row : row + rows, column : column + columns])
+        row, column = row + rows, column + columns
+    return corners
+
+
+class LoraProducts(torch.autograd.Function):
+    """`x W^T + scale (x A^T) B^T` of one layer; W is frozen.
+
+    Args of apply: x (rows, in), W (out, in), scale, A (rank, in), B (out, rank).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, scale: float, down: Tensor, up: Tensor) -> Tensor:
+        a, b = down.to(x.dtype), (up * scale).to(x.dtype)
+        low = x @ a.t()
+        ctx.save_for_backward(x, weight, low, a, b)
+        ctx.scale, ctx.dtype = scale, down.dtype
+        return (x @ weight.t()).addmm_(low, b.t())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> _Gradients:  # type: ignore[override]
+        x, weight, low, a, b = ctx.saved_tensors
+        back = grad @ b
+        grad_a = (back.t() @ x).to(ctx.dtype)
+        grad_b = (low.t() @ grad).t().to(ctx.dtype).mul_(ctx.scale)  # in this order the wide side needs no reordering
+        grad_x = (grad @ weight).addmm_(back, a) if ctx.needs_input_grad[0] else None
+        return grad_x, None, None, grad_a, grad_b
 
 
 class RmsNorm(torch.autograd.Function):

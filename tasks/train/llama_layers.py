@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.train.fused import LoraProducts, RmsNorm, Rotary, ShortAttention, SwiGlu, apply
+from tasks.train.fused import JoinedProducts, LoraProducts, RmsNorm, Rotary, ShortAttention, SwiGlu, apply
 from tasks.train.kernels import EAGER, Kernels
 from tasks.train.packing import Segments, by_row, by_token
 
@@ -73,21 +73,24 @@ def _norm_forward(self: Any, x: Tensor) -> Tensor:
 
 
 def _products(x: Tensor, weight: Tensor | None, layers: tuple[Any, ...]) -> Tensor:
-    """What the layers compute, side by side. `weight` holds their frozen weights below each other, if adapted."""
+    """What the layers compute, side by side. `weight` is what `_joined` made of them, None if they are not adapted."""
     if weight is None:
         return functional.linear(x, torch.cat([layer.weight.to(x.dtype) for layer in layers]))
-    flat = x.reshape(-1, x.shape[-1])
     if layers[0].disable_adapters:
-        return functional.linear(x, weight)
+        return functional.linear(x, weight[:, : x.shape[-1]])
     downs = [layer.lora_A["default"].weight for layer in layers]
     ups = [layer.lora_B["default"].weight for layer in layers]
-    out = apply(LoraProducts, flat, weight, layers[0].scaling["default"], *downs, *ups)
+    out = apply(JoinedProducts, x.flatten(0, -2), weight, layers[0].scaling["default"], *downs, *ups)
     return out.view(*x.shape[:-1], -1)
 
 
 def _linear_forward(self: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
-    out = _products(x, self.base_layer.weight, (self,))
-    return out if self.base_layer.bias is None else out + self.base_layer.bias
+    weight, bias = self.base_layer.weight, self.base_layer.bias
+    if self.disable_adapters:
+        return functional.linear(x, weight, bias)
+    down, up = (part["default"].weight for part in (self.lora_A, self.lora_B))
+    out = apply(LoraProducts, x.flatten(0, -2), weight, self.scaling["default"], down, up).view(*x.shape[:-1], -1)
+    return out if bias is None else out + bias
 
 
 def _fuse_block(block: Any, kernels: Kernels) -> None:
@@ -100,19 +103,20 @@ def _fuse_block(block: Any, kernels: Kernels) -> None:
 
 
 def _joined(layers: tuple[Any, ...]) -> Tensor | None:
-    """One matrix of the layers' frozen weights; the layers become views of it, so that nothing is kept twice.
+    """One matrix of the layers' frozen weights, with room for their adapters on its right (`JoinedProducts`).
 
-    None where the layers are not adapted: their weights are learned, each on its own.
+    The layers become views of it, so that nothing is kept twice. None where the layers are not adapted: their weights
+    are learned, each on its own.
     """
     if not hasattr(layers[0], "base_layer"):
         return None
-    weight = torch.cat([layer.base_layer.weight.data for layer in layers])
-    start = 0
-    for layer in layers:
-        rows = layer.base_layer.weight.shape[0]
-        layer.base_layer.weight.data = weight[start : start + rows]
-        start += rows
-    return weight
+    weights = [layer.base_layer.weight.data for layer in layers]
+    ranks = sum(layer.lora_B["default"].weight.shape[1] for layer in layers)
+    whole = functional.pad(torch.cat(weights), (0, ranks))
+    rows = torch.split(whole[:, :-ranks], [len(weight) for weight in weights])
+    for layer, part in zip(layers, rows, strict=True):
+        layer.base_layer.weight.data = part
+    return whole
 
 
 def _mlp_forward(self: Any, x: Tensor) -> Tensor:

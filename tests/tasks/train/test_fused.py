@@ -7,7 +7,17 @@ import torch
 from torch.nn import functional
 
 from tasks.train.compiled import _norm, _norm_back, _swiglu, _swiglu_back
-from tasks.train.fused import AnswerLoss, Chosen, LoraProducts, RmsNorm, Rotary, ShortAttention, SwiGlu, apply
+from tasks.train.fused import (
+    AnswerLoss,
+    Chosen,
+    JoinedProducts,
+    LoraProducts,
+    RmsNorm,
+    Rotary,
+    ShortAttention,
+    SwiGlu,
+    apply,
+)
 from tasks.train.kernels import EAGER
 
 torch.manual_seed(0)
@@ -17,23 +27,31 @@ def leaf(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64).requires_grad_()
 
 
-def test_gradients_of_the_products() -> None:
-    x, weight = leaf(5, 6), torch.randn(7, 6, dtype=torch.float64)
+def test_gradients_of_joined_products() -> None:
+    x, frozen = leaf(5, 6), torch.randn(7, 6, dtype=torch.float64)
     downs, ups = [leaf(2, 6), leaf(2, 6)], [leaf(4, 2), leaf(3, 2)]
-    assert torch.autograd.gradcheck(lambda *t: apply(LoraProducts, t[0], weight, 2.0, *t[1:]), (x, *downs, *ups))
-    expected = torch.cat(
-        [x @ (w + 2.0 * up @ down).t() for w, down, up in zip(weight.split([4, 3]), downs, ups, strict=True)], dim=1
-    )
-    torch.testing.assert_close(apply(LoraProducts, x, weight, 2.0, *downs, *ups), expected)
+    weight = functional.pad(frozen, (0, 4))
+    assert torch.autograd.gradcheck(lambda *t: apply(JoinedProducts, t[0], weight, 2.0, *t[1:]), (x, *downs, *ups))
+    parts = zip(frozen.split([4, 3]), downs, ups, strict=True)
+    expected = torch.cat([x @ (w + 2.0 * up @ down).t() for w, down, up in parts], dim=1)
+    torch.testing.assert_close(apply(JoinedProducts, x, weight, 2.0, *downs, *ups), expected)
+    assert torch.equal(weight[:, :6], frozen)
 
 
-def test_the_lowest_layers_input_gets_no_gradient() -> None:
+def test_gradients_of_one_layers_products() -> None:
+    x, weight, down, up = leaf(5, 6), torch.randn(7, 6, dtype=torch.float64), leaf(2, 6), leaf(7, 2)
+    assert torch.autograd.gradcheck(lambda *t: apply(LoraProducts, t[0], weight, 2.0, *t[1:]), (x, down, up))
+    torch.testing.assert_close(apply(LoraProducts, x, weight, 2.0, down, up), x @ (weight + 2.0 * up @ down).t())
+
+
+@pytest.mark.parametrize(("products", "room"), [(LoraProducts, 0), (JoinedProducts, 2)])
+def test_the_lowest_layers_input_gets_no_gradient(products: type[torch.autograd.Function], room: int) -> None:
     down, up = leaf(2, 6), leaf(4, 2)
-    apply(
-        LoraProducts, torch.randn(5, 6, dtype=torch.float64), torch.randn(4, 6).double(), 1.0, down, up
-    ).sum().backward()
+    x, weight = torch.randn(5, 6, dtype=torch.float64), torch.randn(4, 6 + room, dtype=torch.float64)
+    apply(products, x, weight, 1.0, down, up).sum().backward()
     assert down.grad is not None
     assert up.grad is not None
+    assert torch.allclose(up.grad, (x @ down.t()).sum(0).expand(4, 2))
 
 
 @pytest.mark.parametrize("learned", [False, True])
