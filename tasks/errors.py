@@ -41,9 +41,7 @@ class TuneloopError(Exception):
         return (("where", self.where), ("why", self.why), ("next", self.remedy))
 
 
-def _rebuilt(
-    kind: type[TuneloopError], what: str, where: str, why: str, remedy: str, code: str = ""
-) -> TuneloopError:
+def _rebuilt(kind: type[TuneloopError], what: str, where: str, why: str, remedy: str, code: str = "") -> TuneloopError:
     return kind(what, where=where, why=why, remedy=remedy, code=code)
 
 

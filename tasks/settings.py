@@ -62,7 +62,7 @@ class Settings(BaseSettings):
         SecretStr(""), description="Key that signs these events; empty: HOME/keys/events.key, made by the gateway."
     )
 
-    prices: Path | None = Field(None, description="Price table (YAML) of machines; empty: the examples that are built in.")
+    prices: Path | None = Field(None, description="Price table (YAML) of machines; empty: the built-in examples.")
 
     mlflow_ui_url: str = Field("", description="Where people see MLflow, for links; set by `up` for its runs.")
     gateway_url: str = Field("", description="Where the gateway answers, for links; set by `up` for its runs.")

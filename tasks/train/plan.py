@@ -25,7 +25,7 @@ _HEADROOM = 3.0  # activations, optimiser and working copies, as a multiple of t
 # Measured with SmolLM2-135M on 2 cores (bench/train.py): what compiling costs with an empty cache, before step 1,
 # and how much faster steps are then. `compile: on` or `off` decides without them.
 _COMPILE_SECONDS = {"kernels": 25.0, "blocks": 110.0}
-_COMPILE_SPEEDUP = {"kernels": 1.12, "blocks": 1.5}
+_COMPILE_SPEEDUP = {"kernels": 1.2, "blocks": 1.5}
 _TOKEN_SECONDS_PER_WEIGHT = 1.5e-11  # of the same measurement: about 500 tokens a second for 135 million weights
 
 FLASH_PACKAGE = "flash_attn"

@@ -67,8 +67,12 @@ def test_a_trick_leaves_the_loss_curve(
 
 
 @pytest.mark.slow
-def test_compiled_training_is_the_same_and_goes_on_exactly(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_compiled_training_is_the_same_and_goes_on_exactly(
+    home: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kernels of fused layers, and whole blocks of others; slow, because each compiles for some twenty seconds."""
+    monkeypatch.setenv("TUNELOOP_MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     for number, fused in enumerate(("on", "off")):
         switches = {"compile": "on", "fused_layers": fused}
         eager, _ = curve_of(make_job(tmp_path / f"{number}-eager", tiny_model, **switches | {"compile": "off"}))
@@ -79,7 +83,7 @@ def test_compiled_training_is_the_same_and_goes_on_exactly(home: Path, tiny_mode
         assert not run_job(job, lambda seen=asked: seen.append(1) or len(seen) > 3)  # type: ignore[misc]
         again, resumed = curve_of(job)
         assert (again, resumed.adapter_digest) == (curve, result.adapter_digest)
-    assert any((home / "models" / "compiled").rglob("*.cpp"))
+    assert any((tmp_path / "models" / "compiled").rglob("*.cpp"))
 
 
 def decisions_of(job: Job, **fields: Any) -> Decisions:
