@@ -62,9 +62,10 @@ def enter(job_file: str, job: Job) -> None:
 def _before(job: Job) -> int | None:
     """How many processes an earlier start of this training decided on."""
     note = job.work / "checkpoints" / "decisions.json"
-    if not note.is_file():
+    try:
+        return int(Decisions.model_validate_json(note.read_text(encoding="utf-8")).processes.value)
+    except (FileNotFoundError, ValueError):  # damaged: the copy in the checkpoint counts, and another number is said
         return None
-    return int(Decisions.model_validate_json(note.read_text(encoding="utf-8")).processes.value)
 
 
 def chosen(job: Job) -> Choice:
