@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.train_data import HELD_OUT, LONGEST_ROW, encoded, long_tail, support_desk
+from bench.train_data import HELD_OUT, LONGEST_JOINED, LONGEST_ROW, encoded, long_tail, support_desk
 from bench.train_flops import FORMULA, adapter_weights, step_flops
 from bench.train_turns import Variant, overall, paired, rounds, spread, stamp
 
@@ -56,7 +56,7 @@ class Material:
         desk = support_desk()
         self.files = {
             "desk": self._write("desk", encoded(tokenizer, desk, LONGEST_ROW)[:EPOCH_ROWS]),
-            "long_tail": self._write("long_tail", encoded(tokenizer, long_tail(desk, 640), 2048)),
+            "long_tail": self._write("long_tail", encoded(tokenizer, long_tail(desk, 640), LONGEST_JOINED * 85)),
             "plain": self._write("plain", _equal_batch(encoded(tokenizer, desk, LONGEST_ROW))),
             "validation": self._write("validation", encoded(tokenizer, support_desk(*HELD_OUT), LONGEST_ROW)[:32]),
         }

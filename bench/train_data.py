@@ -13,7 +13,7 @@ TRAINED = ("tickets.jsonl",)
 HELD_OUT = ("heldout.jsonl",)
 LONGEST_ROW = 512  # checks.max_tokens of the example
 TAIL = 1.1  # exponent of the lengths' distribution: few rows are very long
-LONGEST_JOINED = 20  # messages of a joined row: about 1,500 tokens
+LONGEST_JOINED = 12  # messages of a joined row: about 900 tokens
 
 
 class Pair(NamedTuple):
@@ -41,7 +41,7 @@ def support_desk(*files: str) -> list[Pair]:
 
 
 def long_tail(pairs: Sequence[Pair], count: int, seed: int = 17) -> list[Pair]:
-    """Rows that join one to many tickets: most are short, few are twenty times as long (Pareto)."""
+    """Rows that join one to many tickets: most are short, few are twelve times as long (Pareto)."""
     chance = random.Random(seed)
     rows = []
     for _ in range(count):

@@ -38,6 +38,7 @@ def main() -> None:
     turns = Turns(lambda: mean_loss(model, validation))
     tell(ready=True)
     train(fabric, model, optimizer, rows, turns, asked)
+    turns.wait()
 
 
 def adapters(rank: int) -> dict[str, Any]:

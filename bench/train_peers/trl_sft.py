@@ -43,9 +43,11 @@ def main() -> None:
         peft_config=None if asked["adapter"] == "full" else lora(asked["rank"]),
     )
     validation = rows_of(asked["validation"])
-    trainer.add_callback(InTurns(trainer, Turns(lambda: validated(trainer.model, validation))))
+    turns = Turns(lambda: validated(trainer.model, validation))
+    trainer.add_callback(InTurns(trainer, turns))
     tell(ready=True)
     trainer.train()
+    turns.wait()
 
 
 def load(folder: str, adapter: str) -> Any:

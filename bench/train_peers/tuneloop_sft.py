@@ -26,11 +26,13 @@ def main() -> None:
     optimizer = make_optimizer(trainable(model), run.job.config)
     trainer = PlannedTrainer(run, model, tokenizer, optimizer)
     validation = rows_of(asked["validation"])
-    trainer.add_callback(InTurns(run, Turns(lambda: validated(model, validation))))
+    turns = Turns(lambda: validated(model, validation))
+    trainer.add_callback(InTurns(run, turns))
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     tell(ready=True, decisions=decisions.texts(), learned_weights=learned)
     run.start_clock()
     trainer.train()
+    turns.wait()
 
 
 def prepared(asked: dict[str, Any]) -> tuple[Any, Any, Any, Any]:

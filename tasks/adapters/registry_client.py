@@ -56,13 +56,20 @@ def experiment(name: str) -> str:
     A local database gets an explicit artifact location below HOME, or MLflow would write into the working
     directory. A tracking server decides for itself where artifacts lie.
     """
+    from mlflow.exceptions import MlflowException
+
     settings = Settings()
     found = client().get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
     local = not is_server(settings.mlflow)
     folder = settings.root / "mlflow" / "artifacts" / name
-    return str(client().create_experiment(name, artifact_location=folder.as_uri() if local else None))
+    try:
+        return str(client().create_experiment(name, artifact_location=folder.as_uri() if local else None))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return str(client().get_experiment_by_name(name).experiment_id)  # made by another thread or process in between
 
 
 def is_server(url: str) -> bool:

@@ -88,11 +88,11 @@ def test_everything_listens_on_this_machine_only(running: tuple[Path, control.Up
 
 def test_the_deployment_has_a_form_and_a_paused_schedule(running: tuple[Path, control.Up]) -> None:
     _, up = running
-    found = httpx.get(f"{prefect_url(up)}/deployments/name/trivial/local").json()
+    found = httpx.get(f"{prefect_url(up)}/deployments/name/trivial/local", timeout=60).json()
     assert found["parameter_openapi_schema"]["definitions"]["Wish"]["properties"]["number"]["default"] == 1
     assert found["enforce_parameter_schema"] is True
     assert [(s["slug"], s["active"]) for s in found["schedules"]] == [("weekly", False)]
-    assert httpx.get(f"{prefect_url(up)}/deployments/name/trivial/elsewhere").status_code == 404
+    assert httpx.get(f"{prefect_url(up)}/deployments/name/trivial/elsewhere", timeout=60).status_code == 404
 
 
 def test_a_run_that_is_created_by_http_is_executed_by_the_worker(
@@ -100,13 +100,17 @@ def test_a_run_that_is_created_by_http_is_executed_by_the_worker(
 ) -> None:
     home, up = running
     url, target = prefect_url(up), tmp_path / "written.json"
-    deployment = httpx.get(f"{url}/deployments/name/trivial/local").json()["id"]
-    wrong = httpx.post(f"{url}/deployments/{deployment}/create_flow_run", json={"parameters": {"config": {"nmber": 1}}})
+    deployment = httpx.get(f"{url}/deployments/name/trivial/local", timeout=60).json()["id"]
+    wrong = httpx.post(
+        f"{url}/deployments/{deployment}/create_flow_run", json={"parameters": {"config": {"nmber": 1}}}, timeout=60
+    )
     assert wrong.status_code == 409
     parameters = {"config": {"target": str(target), "number": 7}, "reason": "by curl"}
-    run = httpx.post(f"{url}/deployments/{deployment}/create_flow_run", json={"parameters": parameters}).json()
+    run = httpx.post(
+        f"{url}/deployments/{deployment}/create_flow_run", json={"parameters": parameters}, timeout=60
+    ).json()
     deadline = time.monotonic() + 60
-    while (state_type := httpx.get(f"{url}/flow_runs/{run['id']}").json()["state"]["type"]) != "COMPLETED":
+    while (state_type := httpx.get(f"{url}/flow_runs/{run['id']}", timeout=60).json()["state"]["type"]) != "COMPLETED":
         assert state_type not in ("FAILED", "CRASHED"), (home / "logs" / "worker.log").read_text()[-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.3)
@@ -117,10 +121,10 @@ def test_a_run_that_is_created_by_http_is_executed_by_the_worker(
 def test_mlflow_serves_the_database_of_this_home_and_refuses_strange_hosts(running: tuple[Path, control.Up]) -> None:
     home, up = running
     url = next(s.url for s in up.services if s.name == "mlflow")
-    found = httpx.post(f"{url}/api/2.0/mlflow/experiments/search", json={"max_results": 5}).json()
+    found = httpx.post(f"{url}/api/2.0/mlflow/experiments/search", json={"max_results": 5}, timeout=60).json()
     assert found["experiments"][0]["artifact_location"].startswith((home / "mlflow" / "artifacts").as_uri())
     assert (home / "mlflow" / "mlflow.db").is_file()
-    assert httpx.get(f"{url}/", headers={"Host": "somewhere.example"}).status_code == 403
+    assert httpx.get(f"{url}/", headers={"Host": "somewhere.example"}, timeout=60).status_code == 403
 
 
 def test_a_run_without_the_main_job_registered_is_an_error(running: tuple[Path, control.Up]) -> None:

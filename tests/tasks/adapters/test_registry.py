@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tasks.adapters import registry, release_history, releases
-from tasks.adapters.registry_client import client
+from tasks.adapters.registry_client import client, experiment
 from tasks.contracts import Message, RegisteredModel
 from tasks.errors import EnvironmentUnusable, ModelUnavailable, UsageError
 from tests.tiny_model import make_tiny_model
@@ -115,6 +116,7 @@ def test_an_unusable_registry_is_a_coded_error(registry_home: Path, monkeypatch:
 
 _KILLED = """
 import os, signal, sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow.artifacts, mlflow.store.tracking.sqlalchemy_store  # loaded once; no database is opened before the fork
@@ -185,3 +187,8 @@ def test_served_adapter_changes_the_answers_of_the_engine(registry_home: Path, t
     ask = [(Message(role="user", content="where is my bike"),)]
     with_adapter = Engine.load(served.base, Path(served.adapter_path), served.quantization).generate(ask, 12, 1)
     assert with_adapter != Engine.load(served.base, None, served.quantization).generate(ask, 12, 1)
+
+
+def test_the_experiment_of_a_model_is_made_once(registry_home: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(experiment, ["race"] * 8))) == 1
