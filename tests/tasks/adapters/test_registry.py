@@ -192,3 +192,11 @@ def test_served_adapter_changes_the_answers_of_the_engine(registry_home: Path, t
 def test_the_experiment_of_a_model_is_made_once(registry_home: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(experiment, ["race"] * 8))) == 1
+
+
+def test_two_that_set_the_aliases_at_once_do_not_meet(registry_home: Path) -> None:
+    client().create_registered_model("race")
+    client().create_model_version("race", source=registry_home.as_uri())
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: registry.set_aliases("race", {"champion": 1}), range(8)))
+    assert dict(client().get_registered_model("race").aliases) == {"champion": 1}
