@@ -41,7 +41,7 @@ GENERIC = (
     "1) §b§\n2) §b§\n3) §b§",
     "seen twice today,§b§,by §f.name§",
     "Is it §v§? Yes.",
-    "# TODO remove §b§ before merge",
+    "# remove §b§ before merge",
     'print("§b§")',
     "[10:12] §f.first§: §b§\n[10:13] §f.first§: thx 👍",
     "§b§…",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from tasks.adapters import state
+from tasks.adapters import state, tables
 from tasks.adapters.store import write_atomically
 from tasks.errors import EnvironmentUnusable
 
@@ -25,7 +25,7 @@ def create_key(label: str) -> str:
     key = _PREFIX + secrets.token_urlsafe(32)
     values = {"sha256": _fingerprint(key), "label": label, "created_at": datetime.now(UTC)}
     with state.engine().begin() as connection:
-        connection.execute(sa.insert(state.api_keys).values(**values))
+        connection.execute(sa.insert(tables.api_keys).values(**values))
     return key
 
 
@@ -65,7 +65,7 @@ def verify(key: str) -> bool:
     """Whether a key is known. Every stored fingerprint is compared, each in constant time."""
     given = _fingerprint(key)
     with state.engine().connect() as connection:
-        known = connection.execute(sa.select(state.api_keys.c.sha256)).scalars().all()
+        known = connection.execute(sa.select(tables.api_keys.c.sha256)).scalars().all()
     matches = [hmac.compare_digest(given, fingerprint) for fingerprint in known]
     return any(matches)
 
@@ -73,7 +73,7 @@ def verify(key: str) -> bool:
 def revoke(key: str) -> None:
     """Forget a key."""
     with state.engine().begin() as connection:
-        connection.execute(sa.delete(state.api_keys).where(state.api_keys.c.sha256 == _fingerprint(key)))
+        connection.execute(sa.delete(tables.api_keys).where(tables.api_keys.c.sha256 == _fingerprint(key)))
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from pydantic import Field
 
-from tasks.adapters import state
+from tasks.adapters import state, tables
 from tasks.adapters.audit_faults import Fault, chain_faults
 from tasks.adapters.store import write_atomically
 from tasks.contracts import Digest, Record
@@ -89,7 +89,7 @@ def record(
 
 def is_recorded(action: str, object: str) -> bool:
     """Whether an operation has its entry: one that was killed before it wrote one makes up for it."""
-    table = state.audit_log
+    table = tables.audit_log
     query = sa.select(table.c.seq).where(table.c.action == action, table.c.object == object).limit(1)
     with state.engine().connect() as connection:
         return connection.execute(query).first() is not None
@@ -117,13 +117,13 @@ def _append(
     )
     entry = draft.model_copy(update={"digest": draft.computed(draft.seq)})
     values = {**entry.model_dump(), "details": canonical_json(entry.details)}
-    connection.execute(sa.insert(state.audit_log).values(**values))
+    connection.execute(sa.insert(tables.audit_log).values(**values))
     return entry
 
 
 def entries(first: int = 1, newest: int | None = None) -> Iterator[AuditEntry]:
     """Entries in the order of their numbers: from `first` on, or only the `newest` so many."""
-    table = state.audit_log
+    table = tables.audit_log
     with state.engine().connect() as connection:
         if newest is not None:
             last = connection.scalar(sa.select(sa.func.max(table.c.seq))) or 0
@@ -210,7 +210,7 @@ def _transaction() -> Iterator[sa.Connection]:
 
 
 def _newest(connection: sa.Connection) -> Head:
-    table = state.audit_log
+    table = tables.audit_log
     row = connection.execute(sa.select(table.c.seq, table.c.digest).order_by(table.c.seq.desc()).limit(1)).first()
     return Head() if row is None else Head(seq=row.seq, digest=row.digest)
 

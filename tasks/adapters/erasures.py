@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from pydantic import Field
 
-from tasks.adapters import state
+from tasks.adapters import state, tables
 from tasks.contracts import Record, Row
 from tasks.digest import canonical_json, digest_of
 
-_TABLE = state.erasures
+_TABLE = tables.erasures
 
 
 class Erasure(Record):

@@ -7,7 +7,8 @@ import datetime
 import sqlalchemy as sa
 from pydantic import Field
 
-from tasks.adapters.state import engine, estimates
+from tasks.adapters.state import engine
+from tasks.adapters.tables import estimates
 from tasks.contracts import Digest, Record
 
 

@@ -7,7 +7,8 @@ import datetime
 import sqlalchemy as sa
 from pydantic import Field
 
-from tasks.adapters.state import engine, failures
+from tasks.adapters.state import engine
+from tasks.adapters.tables import failures
 from tasks.contracts import Record
 
 

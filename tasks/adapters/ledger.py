@@ -13,7 +13,8 @@ from itertools import islice
 import sqlalchemy as sa
 from pydantic import Field
 
-from tasks.adapters.state import dataset_versions, engine, holdout
+from tasks.adapters.state import engine
+from tasks.adapters.tables import dataset_versions, holdout
 from tasks.contracts import Digest, Record
 
 _BATCH = 500

@@ -116,8 +116,8 @@ def text(name: str, version: int, artifact: str) -> str:
 
 
 def set_aliases(name: str, wanted: Mapping[Any, int]) -> None:
-    """Make the three aliases of a model name exactly the versions in `wanted`; two runs at once do it in turn."""
-    with claim(Settings().root / "locks" / f"aliases-{name}.lock", f"aliases of {name}"), registry_errors():
+    """Make the three aliases of a model name exactly the versions in `wanted`."""
+    with registry_errors():
         if not exists(name):
             return
         now = {alias: int(version) for alias, version in client().get_registered_model(name).aliases.items()}

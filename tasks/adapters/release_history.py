@@ -13,7 +13,7 @@ from typing import Literal
 import sqlalchemy as sa
 from pydantic import Field
 
-from tasks.adapters import state
+from tasks.adapters import state, tables
 from tasks.contracts import Digest, Record
 
 Action = Literal["registered", "waiting", "promoted", "rejected", "rolled_back", "failed"]
@@ -41,7 +41,7 @@ class ReleaseStep(Record):
 
 def champion(model: str) -> Champion | None:
     """The champion of a model, or None. One indexed read: cheap enough to be polled."""
-    table = state.champions
+    table = tables.champions
     with state.engine().connect() as connection:
         row = connection.execute(sa.select(table.c.version, table.c.previous).where(table.c.model == model)).first()
     return None if row is None else Champion(version=row.version, previous=row.previous)
@@ -49,7 +49,7 @@ def champion(model: str) -> Champion | None:
 
 def history(model: str) -> tuple[ReleaseStep, ...]:
     """Everything that happened to the versions of a model, oldest first."""
-    table = state.releases
+    table = tables.releases
     with state.engine().connect() as connection:
         rows = connection.execute(sa.select(table).where(table.c.model == model).order_by(table.c.id)).all()
     return tuple(
@@ -71,7 +71,7 @@ def append(
     """Add one step to the history, within the caller's transaction."""
     values = {"model": model, "version": version, "adapter_digest": digest, "action": action}
     when = {"actor": actor, "reason": reason, "at": datetime.now(UTC)}
-    connection.execute(sa.insert(state.releases).values(**values, **when))
+    connection.execute(sa.insert(tables.releases).values(**values, **when))
 
 
 def note(model: str, version: int, digest: Digest, action: Action, actor: str, reason: str) -> None:

@@ -9,16 +9,22 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from tasks.adapters import registry, release_history, state
+from tasks.adapters import registry, release_history, state, tables
+from tasks.adapters.claim import claim
 from tasks.adapters.release_history import Champion
 from tasks.errors import ReleaseFailed, UsageError
+from tasks.settings import Settings
 
 
 def reconcile(model: str) -> dict[str, int]:
-    """Make the registry's aliases equal to what the state database says; alias → version, for every alias set."""
-    wanted = release_history.aliases(release_history.champion(model), release_history.history(model))
-    if wanted or registry.exists(model):
-        registry.set_aliases(model, wanted)
+    """Make the registry's aliases equal to what the state database says; alias → version, for every alias set.
+
+    Read and written in one claim: of two runs at once the later one must not write what it read before the other.
+    """
+    with claim(Settings().root / "locks" / f"aliases-{model}.lock", f"aliases of {model}"):
+        wanted = release_history.aliases(release_history.champion(model), release_history.history(model))
+        if wanted or registry.exists(model):
+            registry.set_aliases(model, wanted)
     return {str(alias): version for alias, version in wanted.items()}
 
 
@@ -83,7 +89,7 @@ def reject(model: str, version: int, actor: str, reason: str) -> None:
 
 
 def _swap(connection: sa.Connection, model: str, version: int, expected: int | None) -> None:
-    table = state.champions
+    table = tables.champions
     try:
         if expected is None:
             connection.execute(sa.insert(table).values(model=model, version=version, previous=None))

@@ -18,7 +18,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from pydantic import Field
 
-from tasks.adapters import state
+from tasks.adapters import state, tables
 from tasks.adapters.claim import claim
 from tasks.adapters.state import batches
 from tasks.adapters.store import write_atomically
@@ -53,14 +53,14 @@ def append(request: LoggedRequest, subjects: Collection[str] = (), key_fingerpri
     prompt = json.dumps([m.model_dump(exclude_defaults=True) for m in request.prompt], ensure_ascii=False)
     named = [{"subject": subject, "request": request.id} for subject in sorted(set(subjects))]
     with state.engine().begin() as connection:
-        connection.execute(sa.insert(state.requests).values(**values, prompt=prompt))
+        connection.execute(sa.insert(tables.requests).values(**values, prompt=prompt))
         if named:
-            connection.execute(sa.insert(state.request_subjects), named)
+            connection.execute(sa.insert(tables.request_subjects), named)
 
 
 def recent(model: str, hours: float) -> tuple[LoggedRequest, ...]:
     """Requests to any version of a model in the last `hours`, oldest first."""
-    table = state.requests
+    table = tables.requests
     since = datetime.now(UTC) - timedelta(hours=hours)
     chosen = (
         sa.select(*(table.c[name] for name in LoggedRequest.model_fields))
@@ -74,7 +74,7 @@ def recent(model: str, hours: float) -> tuple[LoggedRequest, ...]:
 
 def of_users(hashes: Collection[str]) -> tuple[str, ...]:
     """Ids of the requests of these users, given by the keyed hashes of their tags."""
-    table = state.requests
+    table = tables.requests
     wanted = sa.select(table.c.id).where(table.c.user.in_(sorted(set(hashes) - {""}))).order_by(table.c.id)
     with state.engine().connect() as connection:
         return tuple(connection.scalars(wanted))
@@ -82,7 +82,7 @@ def of_users(hashes: Collection[str]) -> tuple[str, ...]:
 
 def of_subjects(hashes: Collection[str]) -> tuple[str, ...]:
     """Ids of the requests in whose prompt or answer one of these identifiers was, given by their keyed hashes."""
-    table = state.request_subjects
+    table = tables.request_subjects
     with state.engine().connect() as connection:
         found = {
             request
@@ -94,7 +94,7 @@ def of_subjects(hashes: Collection[str]) -> tuple[str, ...]:
 
 def by_key() -> dict[str, int]:
     """Fingerprint of the key of their subjects → requests; empty for those that were not searched for subjects."""
-    fingerprint = state.requests.c.key_fingerprint
+    fingerprint = tables.requests.c.key_fingerprint
     counted = sa.select(fingerprint, sa.func.count()).group_by(fingerprint).order_by(fingerprint)
     with state.engine().connect() as connection:
         return {row[0]: row[1] for row in connection.execute(counted)}
@@ -102,7 +102,7 @@ def by_key() -> dict[str, int]:
 
 def known(ids: Collection[str]) -> tuple[str, ...]:
     """Those of the ids that are in the log."""
-    table = state.requests
+    table = tables.requests
     with state.engine().connect() as connection:
         found = {
             i for part in batches(ids) for i in connection.scalars(sa.select(table.c.id).where(table.c.id.in_(part)))
@@ -112,7 +112,7 @@ def known(ids: Collection[str]) -> tuple[str, ...]:
 
 def delete(ids: Collection[str]) -> int:
     """Delete requests with prompt, answer and subjects; how many were there."""
-    table, subjects, deleted = state.requests, state.request_subjects, 0
+    table, subjects, deleted = tables.requests, tables.request_subjects, 0
     with state.engine().begin() as connection:
         for part in batches(ids):
             connection.execute(sa.delete(subjects).where(subjects.c.request.in_(part)))

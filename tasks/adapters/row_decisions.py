@@ -13,7 +13,8 @@ from typing import Literal
 import sqlalchemy as sa
 from pydantic import Field, TypeAdapter
 
-from tasks.adapters.state import engine, row_decisions
+from tasks.adapters.state import engine
+from tasks.adapters.tables import row_decisions
 from tasks.contracts import Message, Record
 from tasks.digest import digest_of
 

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from tasks.adapters.processes import is_alive
-from tasks.adapters.state import engine, run_notes, run_outputs, run_processes, run_tags
+from tasks.adapters.state import engine
+from tasks.adapters.tables import run_notes, run_outputs, run_processes, run_tags
 from tasks.contracts import Record
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import Field
 
-from tasks.adapters.state import engine, templates
+from tasks.adapters.state import engine
+from tasks.adapters.tables import templates
 from tasks.contracts import Record
 from tasks.errors import UsageError
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from pydantic import Field
 
-from tasks.adapters import audit, state
+from tasks.adapters import audit, state, tables
 from tasks.adapters.claim import claim
 from tasks.adapters.store import write_atomically
 from tasks.contracts import Record
@@ -31,7 +31,7 @@ from tasks.settings import Settings
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-_ITEMS, _SUBJECTS = state.vault_items, state.vault_subjects
+_ITEMS, _SUBJECTS = tables.vault_items, tables.vault_subjects
 _KEY_BYTES, _NONCE_BYTES = 32, 12
 _ORPHAN_SECONDS = 3600  # a file without entry is a killed attempt's, unless someone is writing it right now
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,13 @@ def collate(examples: Sequence[Encoded], pad: int) -> dict[str, Any]:
         ids[i, :length] = torch.tensor(example.input_ids)
         labels[i, :length] = torch.where(torch.tensor(example.learned), ids[i, :length], IGNORED)
     return {"input_ids": ids, "labels": labels}
+
+
+def sequences_of(example: Any) -> list[Encoded]:
+    """The token sequences of an example, whatever its method made of it."""
+    if isinstance(example, Encoded):
+        return [example]
+    if not dataclasses.is_dataclass(example):
+        return []
+    values = (getattr(example, field.name) for field in dataclasses.fields(example))
+    return [value for value in values if isinstance(value, Encoded)]

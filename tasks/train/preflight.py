@@ -4,7 +4,6 @@ say stops here, with the row and the reason, instead of ending in a model that l
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from tasks.contracts import Row
 from tasks.errors import TrainingFailed
 from tasks.tokens import Encoded, stop_token_id
+from tasks.train.data import sequences_of
 from tasks.train.recipe import Recipe
 
 FIRST_STEPS = 3
@@ -36,7 +36,7 @@ def check(tokenizer: Any, rows: Sequence[Row], examples: Sequence[Any], recipe: 
     each = len(examples) // len(rows)  # a method may make several examples of a row
     every = max(1, len(rows) // _ROUND_TRIPS)
     for number, row in enumerate(rows):
-        sequences = [s for e in examples[number * each : (number + 1) * each] for s in _sequences(e)]
+        sequences = [s for e in examples[number * each : (number + 1) * each] for s in sequences_of(e)]
         reasons = [*_pair_reasons(row, recipe)]
         for sequence in sequences:
             reasons += _sequence_reasons(tokenizer, sequence, recipe, max_tokens)
@@ -45,16 +45,6 @@ def check(tokenizer: Any, rows: Sequence[Row], examples: Sequence[Any], recipe: 
         if reasons:
             raise TrainingFailed("a training row does not teach what it should", where=f"row {row.row_id}",
                                  why="; ".join(dict.fromkeys(reasons)), remedy=_PREPARE)  # fmt: skip
-
-
-def _sequences(example: Any) -> list[Encoded]:
-    """The token sequences of an example, whatever its method made of it."""
-    if isinstance(example, Encoded):
-        return [example]
-    if not dataclasses.is_dataclass(example):
-        return []
-    values = (getattr(example, field.name) for field in dataclasses.fields(example))
-    return [value for value in values if isinstance(value, Encoded)]
 
 
 def _pair_reasons(row: Row, recipe: Recipe) -> Iterator[str]:

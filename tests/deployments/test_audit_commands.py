@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from deployments.commands.audit import app
-from tasks.adapters import audit, state
+from tasks.adapters import audit, state, tables
 from tasks.errors import UsageError
 
 
@@ -34,7 +34,7 @@ def test_a_changed_log_is_exit_20_and_says_what_to_do(home: Path) -> None:
     for _ in range(3):
         audit.record("dataset.versioned", "ds://p/main@1.0.0")
     with state.engine().begin() as connection:
-        connection.execute(sa.delete(state.audit_log).where(state.audit_log.c.seq == 2))
+        connection.execute(sa.delete(tables.audit_log).where(tables.audit_log.c.seq == 2))
     code, said = invoke("verify")
     assert (code, said["status"], said["exit_code"]) == (20, "failed", 20)
     assert [fault["words"] for fault in said["faults"]] == ["entry 2 is missing"]

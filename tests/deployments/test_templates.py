@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from deployments.cli import app
 from deployments.commands.templates import check_name
 from deployments.config_file import load_config
-from tasks.adapters.state import engine, metadata
+from tasks.adapters.state import engine
+from tasks.adapters.tables import metadata
 from tasks.errors import UsageError
 
 CONFIG = """\

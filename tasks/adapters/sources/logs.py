@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from tasks.adapters import request_log, state
+from tasks.adapters import request_log, state, tables
 from tasks.adapters.sources.connector import Connector, Item
 from tasks.adapters.sources.spec import LogFilter, SourceSpec, shown_url
 from tasks.adapters.sources.spool import temporary_file
@@ -51,14 +51,14 @@ class RequestLog:
         return False
 
     def records(self) -> Iterator[Mapping[str, Any]]:
-        table = state.requests
+        table = tables.requests
         chosen = sa.select(table).where(*self._conditions()).order_by(table.c.at, table.c.id)
         with state.engine().connect() as connection:
             for row in connection.execution_options(yield_per=_PIECE).execute(chosen).mappings():
                 yield _conversation(row)
 
     def _conditions(self) -> list[sa.ColumnElement[bool]]:
-        table, wanted = state.requests, self._filter
+        table, wanted = tables.requests, self._filter
         conditions: list[sa.ColumnElement[bool]] = []
         if self._model:
             conditions.append(table.c.model == self._model)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from tasks.adapters import state
+from tasks.adapters import state, tables
 from tasks.adapters.sources.connector import Fingerprint, Item, Known
 from tasks.adapters.sources.record_index import RecordIndex
 from tasks.contracts import Record
@@ -51,7 +51,7 @@ class Register:
             self.salt = _salt(connection, source, shown)
 
     def known(self) -> dict[str, Known]:
-        table = state.source_documents
+        table = tables.source_documents
         columns = (table.c.address, table.c.token, table.c.digest, table.c.size, table.c.present)
         with self._engine.connect() as connection:
             rows = connection.execute(sa.select(*columns).where(table.c.source == self._source)).all()
@@ -79,7 +79,7 @@ class Register:
 
     def finish(self, listed: Collection[str], known: dict[str, Known]) -> tuple[str, ...]:
         """After a complete listing: what was known and is not there any more is removed. Returns their addresses."""
-        table, now = state.source_documents, datetime.now(UTC)
+        table, now = tables.source_documents, datetime.now(UTC)
         here = set(listed)
         gone = sorted(address for address, old in known.items() if old.present and address not in here)
         with self._engine.begin() as connection:
@@ -88,7 +88,7 @@ class Register:
             seen = sa.update(table).where(table.c.source == self._source, table.c.present)
             connection.execute(seen.values(last_seen=now))
             events = [self._event(address, "removed", "", known[address].digest) for address in gone]
-            _execute(connection, sa.insert(state.source_changes), events)
+            _execute(connection, sa.insert(tables.source_changes), events)
         return tuple(gone)
 
     def _write(
@@ -98,14 +98,14 @@ class Register:
         other: list[dict[str, Any]],
         events: list[dict[str, Any]],
     ) -> None:
-        table = state.source_documents
+        table = tables.source_documents
         mine = sa.and_(table.c.source == sa.bindparam("s"), table.c.address == sa.bindparam("a"))
         changed = [{"s": row.pop("source"), "a": row.pop("address"), **row} for row in other]
         for row in changed:
             del row["first_seen"]
         _execute(connection, sa.insert(table), new)
         _execute(connection, sa.update(table).where(mine), changed)
-        _execute(connection, sa.insert(state.source_changes), events)
+        _execute(connection, sa.insert(tables.source_changes), events)
 
     def _row(self, item: Item, found: Fingerprint) -> dict[str, Any]:
         now = datetime.now(UTC)
@@ -122,7 +122,7 @@ class Register:
 
     def _records(self, connection: sa.Connection, index: RecordIndex) -> RecordChanges:
         """Compare with the records of the sync before, key by key, and keep what is there now."""
-        table = state.source_records
+        table = tables.source_records
         old = connection.execute(
             sa.select(table.c.key, table.c.digest).where(table.c.source == self._source).order_by(table.c.key)
         )
@@ -146,7 +146,7 @@ class Register:
 
 def distrust(source: str, address: str) -> None:
     """The version of a document turned out to be wrong: the next sync reads it again whatever the source says."""
-    table = state.source_documents
+    table = tables.source_documents
     with state.engine().begin() as connection:
         row = sa.update(table).where(table.c.source == source, table.c.address == address)
         connection.execute(row.values(token=""))
@@ -154,7 +154,7 @@ def distrust(source: str, address: str) -> None:
 
 def history(source: str) -> list[tuple[str, str]]:
     """(address, change) of a source, oldest first."""
-    table = state.source_changes
+    table = tables.source_changes
     chosen = sa.select(table.c.address, table.c.change).where(table.c.source == source).order_by(table.c.id)
     with state.engine().connect() as connection:
         return [(row.address, row.change) for row in connection.execute(chosen)]
@@ -162,7 +162,7 @@ def history(source: str) -> list[tuple[str, str]]:
 
 def addresses_of(digest: str) -> list[tuple[str, str]]:
     """Source and address of every document that had this content when it was last read."""
-    table = state.source_documents
+    table = tables.source_documents
     columns = (table.c.source, table.c.address)
     chosen = sa.select(*columns).where(table.c.digest == digest).order_by(*columns)
     with state.engine().connect() as connection:
@@ -176,7 +176,7 @@ def _change(known: Known | None, found: Fingerprint) -> Change:
 
 
 def _salt(connection: sa.Connection, source: str, shown: str) -> bytes:
-    table = state.data_sources
+    table = tables.data_sources
     salt = connection.execute(sa.select(table.c.salt).where(table.c.source == source)).scalar()
     if salt is None:
         salt = secrets.token_bytes(16)

@@ -13,12 +13,11 @@ time counts what is padded too.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tasks.contracts import Record
-from tasks.tokens import Encoded
+from tasks.train.data import sequences_of
 from tasks.train.plan import Decisions, MicroBatches
 from tasks.train.recipe import Recipe
 from tasks.train.shape import Shape
@@ -137,20 +136,10 @@ def measure(example: Any, recipe: Recipe) -> Micro:
     """Lengths and learned tokens of the sequences of one example, whatever its method made of it."""
     if isinstance(example, Micro):  # nobody has read the row yet
         return example
-    found = sequences(example)
+    found = sequences_of(example)
     if found:
         return Micro(tuple(len(s.input_ids) for s in found), sum(sum(s.learned[1:]) for s in found))
     # answers that the model samples itself: as long as they may become
     prompt = max((len(v) for v in vars(example).values() if isinstance(v, tuple | list)), default=0)
     return Micro((prompt + recipe.answer_tokens,) * recipe.samples_per_prompt,
                  recipe.answer_tokens * recipe.samples_per_prompt)  # fmt: skip
-
-
-def sequences(example: Any) -> list[Encoded]:
-    """The token sequences of an example."""
-    if isinstance(example, Encoded):
-        return [example]
-    if not dataclasses.is_dataclass(example):
-        return []
-    values = (getattr(example, field.name) for field in dataclasses.fields(example))
-    return [value for value in values if isinstance(value, Encoded)]

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.adapters import audit, state
+from tasks.adapters import audit, state, tables
 from tasks.adapters.audit import Head
 
-LOG = state.audit_log
+LOG = tables.audit_log
 
 
 def write(count: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tasks.adapters import audit, state, vault
+from tasks.adapters import audit, state, tables, vault
 from tests.tasks.adapters.sources.databases import Database, postgres
 
 
@@ -24,7 +24,7 @@ def shared(server: Database, home: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """A home whose state database is PostgreSQL; a second machine has a home of its own beside it."""
     monkeypatch.setenv("TUNELOOP_STATE_URL", server.admin.url.render_as_string(hide_password=False))
     with state.engine().begin() as connection:
-        connection.execute(sa.delete(state.audit_log))
+        connection.execute(sa.delete(tables.audit_log))
     return home
 
 
@@ -53,7 +53,7 @@ def test_processes_of_two_machines_do_not_fork_the_chain(shared: Path, tmp_path:
 def test_a_cut_end_is_found(shared: Path) -> None:
     write(str(shared), 4)
     with state.engine().begin() as connection:
-        connection.execute(sa.delete(state.audit_log).where(state.audit_log.c.seq > 2))
+        connection.execute(sa.delete(tables.audit_log).where(tables.audit_log.c.seq > 2))
     assert [(fault.kind, fault.first, fault.last) for fault in audit.verify()] == [("cut", 3, 4)]
 
 

@@ -194,9 +194,12 @@ def test_the_experiment_of_a_model_is_made_once(registry_home: Path) -> None:
         assert len(set(pool.map(experiment, ["race"] * 8))) == 1
 
 
-def test_two_that_set_the_aliases_at_once_do_not_meet(registry_home: Path) -> None:
-    client().create_registered_model("race")
-    client().create_model_version("race", source=registry_home.as_uri())
+def test_runs_that_end_at_once_do_not_set_aliases_back(registry_home: Path, tiny_model: Path) -> None:
+    model = register(tiny_model, 1)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: registry.set_aliases("race", {"champion": 1}), range(8)))
-    assert dict(client().get_registered_model("race").aliases) == {"champion": 1}
+        waiting = [pool.submit(releases.reconcile, NAME) for _ in range(6)]
+        releases.promote(NAME, model.version, None, "test", "first")
+        waiting += [pool.submit(releases.reconcile, NAME) for _ in range(6)]
+        for one in waiting:
+            one.result()
+    assert {k: int(v) for k, v in client().get_registered_model(NAME).aliases.items()} == {"champion": model.version}

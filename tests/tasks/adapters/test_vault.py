@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tasks.adapters import audit, state, vault
+from tasks.adapters import audit, state, tables, vault
 from tasks.errors import DataRefused, EnvironmentUnusable, UsageError
 
 TEXT = b'{"prompt": "write to anna@example.com"}'
@@ -27,7 +27,7 @@ def on(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def change(**values: object) -> None:
     with state.engine().begin() as connection:
-        connection.execute(sa.update(state.vault_items).where(state.vault_items.c.row_id == ROW).values(**values))
+        connection.execute(sa.update(tables.vault_items).where(tables.vault_items.c.row_id == ROW).values(**values))
 
 
 def sealed(home: Path) -> list[Path]:
@@ -111,7 +111,7 @@ def test_tampering_is_detected(on: Path, how: str) -> None:
     vault.keep(ROW, TEXT)
     vault.keep(OTHER, b"another")
     with state.engine().connect() as connection:
-        rows = {r.row_id: r for r in connection.execute(sa.select(state.vault_items))}
+        rows = {r.row_id: r for r in connection.execute(sa.select(tables.vault_items))}
     file = on / "vault" / rows[ROW].item[:2] / f"{rows[ROW].item}.sealed"
     if how == "file":
         data = bytearray(file.read_bytes())
@@ -162,7 +162,7 @@ def test_a_backup_of_the_files_is_noise_once_the_key_is_gone(on: Path, tmp_path:
     vault.keep(ROW, TEXT)
     shutil.copytree(on / "vault", tmp_path / "backup")
     with state.engine().connect() as connection:
-        wrapped = connection.scalar(sa.select(state.vault_items.c.wrapped_key))
+        wrapped = connection.scalar(sa.select(tables.vault_items.c.wrapped_key))
     vault.forget(row_ids=[ROW])
     state.scrub()
     shutil.rmtree(on / "vault")

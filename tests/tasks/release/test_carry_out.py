@@ -9,7 +9,8 @@ import pytest
 
 from tasks.adapters import registry, release_history
 from tasks.adapters.release_history import Champion
-from tasks.adapters.state import api_keys, engine
+from tasks.adapters.state import engine
+from tasks.adapters.tables import api_keys
 from tasks.errors import ReleaseFailed, TuneloopError
 from tasks.release.carry_out import hold, plan, promote
 from tasks.release.config import ReleaseConfig

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.adapters import audit, ledger, state
+from tasks.adapters import audit, ledger, state, tables
 from tasks.adapters.row_files import iter_rows
 from tasks.adapters.store import Store
 from tasks.contracts import DatasetVersion, Message, Row, ToolCall, ValidatedRows
@@ -320,7 +320,7 @@ def test_a_version_has_one_entry_in_the_audit_log_also_after_a_kill(home: Path) 
     versioned(distinct(50))
     assert [(e.action, e.object) for e in audit.entries()] == [(VERSIONED, made.address)]
     with state.engine().begin() as connection:  # as if it had been killed between the version and its entry
-        connection.execute(sa.delete(state.audit_log))
+        connection.execute(sa.delete(tables.audit_log))
     (home / "audit.head").unlink()
     assert not versioned(distinct(50)).new
     assert [(e.action, e.object) for e in audit.entries()] == [(VERSIONED, made.address)]

@@ -13,7 +13,7 @@ import boto3
 import pytest
 import sqlalchemy as sa
 
-from tasks.adapters import state
+from tasks.adapters import state, tables
 from tasks.adapters.sources.connectors import identity
 from tasks.adapters.sources.register import history
 from tasks.errors import EnvironmentUnusable, UsageError
@@ -124,7 +124,7 @@ def test_syncing_twice_reads_every_object_once(store: Store, tmp_path: Path) -> 
 def test_a_killed_sync_goes_on_where_it_stood(store: Store, tmp_path: Path) -> None:
     fill(store, 30)
     store.held = "data/part-7.jsonl"  # what comes before it in the order of names is fingerprinted
-    table = state.source_documents
+    table = tables.source_documents
 
     def noted() -> int:
         with state.engine().connect() as connection:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tasks.adapters import state
+from tasks.adapters import state, tables
 from tasks.adapters.sources.connectors import identity
 from tasks.adapters.sources.register import history
 from tasks.adapters.sources.spec import SourceSpec
@@ -112,7 +112,7 @@ def test_a_killed_sync_goes_on_where_it_stood(data: Path) -> None:
     """200 files of 1 MB and a pipe-like slow end: the child is killed once the first files are in the register."""
     for number in range(200):
         (data / "data" / f"n{number:03}.txt").write_bytes(b"%d" % number * 1_000_000)
-    table = state.source_documents
+    table = tables.source_documents
 
     def noted() -> int:
         with state.engine().connect() as connection:
