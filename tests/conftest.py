@@ -19,6 +19,23 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+# Files whose tests take longest: they start first, so that no worker is left alone with them at the end.
+_LONGEST = (
+    "flows/test_retrain.py", "deployments/test_automations.py", "flows/test_interruptions.py",
+    "examples/test_support_desk_outcomes.py", "tasks/train/engines/test_kubernetes_launch.py",
+    "tasks/train/engines/test_launch.py", "tasks/test_data_stages.py", "flows/test_bad_input.py",
+    "tasks/train/test_chaos.py", "tasks/similarity/test_leaks.py", "deployments/runs/test_cancel.py",
+    "flows/test_sweep.py", "deployments/test_estimate_command.py", "tasks/train/engines/test_fsdp2.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, the others in their order."""
+    folder = Path(__file__).parent
+    rank = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.relative_to(folder).as_posix(), len(rank)))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """In CI, an acceptance test that is skipped has failed."""

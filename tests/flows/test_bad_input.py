@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -109,9 +110,7 @@ def test_a_full_disk(tmp_path: Path, teachable_model: Path, small_disk: Path) ->
 
 
 def fill(path: Path) -> None:
-    with path.open("wb") as stream:
-        try:
-            while True:
-                stream.write(b"x" * (1 << 16))
-        except OSError:
-            return
+    """Write until no byte fits any more. Unbuffered: closing has nothing left to write, which would fail as well."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as stream:
+        while True:
+            stream.write(b"x" * (1 << 16))
