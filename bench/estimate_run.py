@@ -97,7 +97,7 @@ class _Case:
 
     def _between(self, event: dict[str, Any]) -> None:
         """A turn of the calibration, after every so many steps; its time and its memory are not the run's."""
-        from tasks.train.estimate.before import begin_peak, peak
+        from tasks.train.estimate.peak import begin_peak, peak
 
         if event["event"] != "progress" or not self.left or event["step"] % self.every:
             return
@@ -111,7 +111,8 @@ class _Case:
     def result(self) -> dict[str, Any]:
         from tasks.adapters.store import Store
         from tasks.tokens import load_tokenizer
-        from tasks.train.estimate.before import begin_peak, forecast_of, looks_of, peak
+        from tasks.train.estimate.before import forecast_of, looks_of
+        from tasks.train.estimate.peak import begin_peak, peak
         from tasks.train.estimate.saving import try_saving
         from tasks.train.shape import read_shape
         from tasks.train.trainer import train

@@ -106,7 +106,7 @@ def _run_share(job: Job, stop_asked: Any, choice: Choice, share: Share) -> bool:
     from tasks.tokens import load_tokenizer
     from tasks.train.adapter import build
     from tasks.train.engines import fsdp2
-    from tasks.train.estimate import before
+    from tasks.train.estimate import before, peak
     from tasks.train.trainer import train
 
     tokenizer = load_tokenizer(Path(job.base.path))
@@ -120,14 +120,14 @@ def _run_share(job: Job, stop_asked: Any, choice: Choice, share: Share) -> bool:
         fsdp2.split(model, decisions.device.value)
     run.objective.prepare(model, [*run.examples, *run.validation.examples], run.checkpoints)
     estimate = before.estimated(run, model, decisions)
-    before.begin_peak()
+    peak.begin_peak()
     try:
         train(run, model, tokenizer)
     finally:
         run.kept.wait()
     if not run.finished:
         return False
-    peak = before.peak()
+    highest = peak.peak()
     fsdp2.unite(model)
     run.put_best_back(model)
     # every process: where weights are split, none can compute alone
@@ -135,7 +135,7 @@ def _run_share(job: Job, stop_asked: Any, choice: Choice, share: Share) -> bool:
     if share.main:
         told = decisions.texts() | {"chat_template": _template(job, tokenizer)}
         result = _result(run, model, available, told, measures)
-        more = {"template": tokenizer.chat_template, "estimate": estimate, "peak_memory_bytes": peak}
+        more = {"template": tokenizer.chat_template, "estimate": estimate, "peak_memory_bytes": highest}
         write_atomically(job.work / RESULT, result.model_copy(update=more).model_dump_json(indent=1))
         run.kept.remove_all()
     return True

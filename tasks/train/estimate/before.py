@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tasks.adapters.devices import available_bytes, cpu_name, peak_bytes, reset_peak, resident_bytes
+from tasks.adapters.devices import available_bytes, cpu_name, resident_bytes
 from tasks.adapters.store import write_atomically
 from tasks.contracts import Forecast
 from tasks.train.engines.choose import Choice
@@ -116,20 +116,3 @@ def device_name(decisions: Decisions) -> str:
 
         return str(torch.cuda.get_device_name())
     return cpu_name()
-
-
-def begin_peak() -> None:
-    """Count the highest memory of this process from here."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        reset_peak()
-
-
-def peak() -> int:
-    """Highest memory of this process since `begin_peak`, on the device that trains."""
-    import torch
-
-    return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else peak_bytes()

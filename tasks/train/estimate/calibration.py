@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tasks.adapters.devices import resident_bytes
-from tasks.train.estimate.memory import activation_bytes
+from tasks.train.estimate.memory import memory_of
+from tasks.train.estimate.peak import begin_peak, give_back, peak, used_bytes
 from tasks.train.estimate.timing import USUAL_UTILISATION, Measured, Rates, rates_of
 from tasks.train.estimate.work import Load, Micro, flops, load_of, measure
 from tasks.train.plan import Decisions
@@ -23,11 +23,11 @@ from tasks.train.random_state import capture, put_back
 from tasks.train.run import Run
 from tasks.train.shape import Shape, read_shape
 
-SHARE = 0.035  # of the plan's FLOPs
+SHARE = 0.047  # of the plan's FLOPs
 MOST_ROUNDS = 5
 _GEMM = 1024
-_SURROGATE = 2_000_000  # learned weights that the optimiser is timed on, at most
-_LEAST_RATIO, _MOST_RATIO = 0.3, 3.0  # of measured to computed memory of activations: outside of that it is noise
+_SURROGATE = 20_000_000  # learned weights that the optimiser is timed on, at most: more than a cache holds
+_LEAST_RATIO, _MOST_RATIO = 0.3, 3.0  # of measured to computed memory of a pass: outside of that it is noise
 
 
 class Chosen(NamedTuple):
@@ -55,6 +55,7 @@ class Calibration:
         self._memory = 1.0
         self._first = self._seconds = self._optimizer = 0.0
         self._gemm = 0.0
+        give_back()
         self.base_bytes = used_bytes()
         self.chosen = choose_rows(run, self._load) if measures else None
 
@@ -66,12 +67,12 @@ class Calibration:
         return self.rates()
 
     def begin(self) -> None:
-        """What is measured once: the optimiser, the rate of products, and a first micro-batch that warms up."""
+        """What is measured once: memory and compilation of a first micro-batch, the optimiser, the rate of products."""
         began = time.perf_counter()
+        if self.chosen:
+            self._first = self._first_pass(self.chosen.typical)
         self._gemm = gemm_flops()
         self._optimizer = optimizer_seconds([p for p in self._model.parameters() if p.requires_grad])
-        if self.chosen:
-            self._first = self._counted(self.chosen.small).seconds
         self._seconds += time.perf_counter() - began
 
     def round(self) -> None:
@@ -106,7 +107,7 @@ class Calibration:
     @property
     def first_seconds(self) -> float:
         """What the very first micro-batch cost beyond a usual one: compilation, mostly. It is paid already."""
-        usual = min((m.seconds for m in self._small), default=self._first)
+        usual = min((m.seconds for m in self._typical), default=self._first)
         return max(0.0, self._first - usual)
 
     @property
@@ -114,26 +115,19 @@ class Calibration:
         """Seconds that calibration has taken so far."""
         return self._seconds
 
-    def _counted(self, rows: Sequence[int]) -> Measured:
-        """The first micro-batch: what its forward pass keeps is counted, tensor by tensor.
-
-        The system's own figures would not do: freed memory stays with the process and hides what is used.
-        """
-        known = {tensor.untyped_storage().data_ptr() for tensor in self._model.parameters()}
-        kept: dict[int, int] = {}
-
-        def note(tensor: Any) -> Any:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in known:
-                kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            found = self._measured(rows)
-        ratio = sum(kept.values()) / max(1.0, activation_bytes(self._load, self._decisions, _micro(self._run, rows)))
+    def _first_pass(self, rows: Sequence[int]) -> float:
+        """Seconds of the first micro-batch; what it takes of memory is measured beside what the formula says of it."""
+        run, micro = self._run, _micro(self._run, rows)
+        begin_peak()
+        before = used_bytes()
+        found = self._measured(rows)
+        shape, parameters = self._load.shape, run.job.base.parameters
+        computed = memory_of(run.job.config, shape, parameters, self._decisions, micro)
+        taken = peak() - before - computed.gradients - computed.kernels
+        ratio = taken / max(1, computed.passing)
         if _LEAST_RATIO <= ratio <= _MOST_RATIO:
             self._memory = ratio
-        return found
+        return found.seconds
 
     def _measured(self, rows: Sequence[int]) -> Measured:
         """Forward and backward of one micro-batch; random state, gradients and mode are as before afterwards."""
@@ -162,8 +156,8 @@ def choose_rows(run: Run, load: Load) -> Chosen | None:
     allowed, middle = SHARE * sum(sizes), sum(sizes) / len(sizes)
     rows = min(zip(sizes, micros, strict=True), key=lambda found: abs(found[0] - middle))[1]
     for typical, small in _cuts(rows):
-        one, warm = (sum(flops(_micro(run, part), load) for part in parts) for parts in ((typical, small), (small,)))
-        rounds = int((allowed - warm) // one)
+        first, quarter = (flops(_micro(run, part), load) for part in (typical, small))
+        rounds = int((allowed - first) // (first + quarter))
         if rounds >= 1:
             return Chosen(small, typical, min(rounds, MOST_ROUNDS))
     return None
@@ -222,11 +216,6 @@ def optimizer_seconds(learned: Sequence[Any]) -> float:
         _wait()
         found.append(time.perf_counter() - began)
     return min(found[1:]) * float(total / sum(s.numel() for s in some))
-
-
-def used_bytes() -> int:
-    """Memory that the process holds now, on the device that trains."""
-    return torch.cuda.memory_allocated() if torch.cuda.is_available() else resident_bytes()
 
 
 def _wait() -> None:

@@ -11,6 +11,7 @@ import os
 
 from pydantic import Field
 
+from tasks.adapters.threads import KEPT_PRODUCTS
 from tasks.contracts import Record
 from tasks.train.estimate.work import Load, Micro, load_of, positions, scores
 from tasks.train.plan import Decisions
@@ -24,10 +25,11 @@ PROCESS_BYTES = {"cpu": 620e6, "cuda": 1.2e9}
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 INT8_BYTES = 1.0
 _HEAD_SLICE = 256
-# Measured with SmolLM2-135M on a CPU (bench/estimate.py): oneDNN keeps up to 1,024 compiled products of 0.8 MB, some 30
-# of them for each number of tokens; glibc keeps freed blocks below 32 MB, and blocks of ever new sizes do not fit into
-# them. With a fixed MALLOC_MMAP_THRESHOLD_ below the size of activations it gives them back at once.
-_KERNELS_BYTES, _KERNELS_OF_A_SHAPE = 820e6, 30e6
+# Measured with SmolLM2-135M on a CPU (bench/estimate.py): oneDNN keeps compiled products of 0.8 MB, some 30 of them for
+# each number of tokens, 1,024 unless told otherwise; glibc keeps freed blocks below 32 MB, and blocks of ever new sizes
+# do not fit into them. With a fixed MALLOC_MMAP_THRESHOLD_ below the size of activations it gives them back at once,
+# and a step takes half as long again.
+_PRODUCT_BYTES, _PRODUCTS_OF_A_SHAPE, _USUALLY_KEPT = 0.8e6, 37, 1024
 _RETAINED, _RETAINED_AT_SHAPES = 0.95, 32
 _GIVES_BACK = "MALLOC_MMAP_THRESHOLD_"
 _LEARNED_BYTES = {"fp32": FP32, "bf16": BF16}
@@ -51,6 +53,11 @@ class Memory(Record):
     @property
     def total(self) -> int:
         return sum(self.model_dump().values())
+
+    @property
+    def passing(self) -> int:
+        """What a forward and backward pass takes beside the gradients that stay."""
+        return self.activations + self.head + self.workspace
 
     @property
     def fixed(self) -> int:
@@ -91,11 +98,16 @@ def memory_of(
         weights=weights,
         adapter=0 if load.full else int(learned * width * (weight_part if state_part < 1 else 1)),
         optimizer=optimizer,
-        kernels=int(min(_KERNELS_BYTES, _KERNELS_OF_A_SHAPE * shapes)) if on_cpu else 0,
+        kernels=_kernels(shapes) if on_cpu else 0,
         retained=int(_RETAINED * several * changing),
         saving=max(0, optimizer - sum(step.values())) if on_cpu else 0,
         **step,
     )
+
+
+def _kernels(shapes: int) -> int:
+    kept = int(os.environ.get(KEPT_PRODUCTS, _USUALLY_KEPT))
+    return int(_PRODUCT_BYTES * min(kept, _PRODUCTS_OF_A_SHAPE * shapes))
 
 
 def weight_bytes(recipe: Recipe, shape: Shape, parameters: int, decisions: Decisions) -> float:

@@ -102,3 +102,18 @@ def test_a_measured_factor_holds_for_what_depends_on_the_batch() -> None:
     assert two.activations == 2 * one.activations
     assert two.fixed == one.fixed
     assert one.total == sum(one.model_dump().values())
+
+
+def test_compiled_products_take_what_is_kept_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(adapter="lora", compile="off")
+    chosen = decisions(recipe, QWEN_7B, cuda=False)
+
+    def kernels(shapes: int) -> int:
+        return memory_of(recipe, QWEN_7B, WEIGHTS["7b"], chosen, PACK, shapes=shapes).kernels
+
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    few = kernels(40)
+    assert kernels(1) < few < 60e6
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+    assert kernels(40) > 10 * few
+    assert memory(QWEN_7B, WEIGHTS["7b"]).kernels == 0
