@@ -13,7 +13,7 @@ demo: setup model            ## raw files → dataset version → QLoRA → gate
 
 test: setup model            ## the default tests, with coverage of tasks/ (trainer processes included)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=85
 

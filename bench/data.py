@@ -44,15 +44,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--stage-rounds", type=int, default=3, help="of the whole stage, which takes longest")
+    parser.add_argument("--only-stage", action="store_true", help="leave near duplicates and personal data out")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "corpus.jsonl"
         write(corpus, options.rows)
         print(f"corpus: {options.rows} rows, {corpus.stat().st_size / 1e6:.0f} MB", flush=True)
         result = stage(corpus, options.rows, options.stage_rounds, Path(folder))
-        result |= near_duplicates.measure(corpus, options.rounds, ("text-dedup",))
-    result |= pii.measure(rounds=options.rounds)
-    print(json.dumps({key: result[key] for key in _KEYS}))
+        if not options.only_stage:
+            result |= near_duplicates.measure(corpus, options.rounds, ("text-dedup",))
+    if not options.only_stage:
+        result |= pii.measure(rounds=options.rounds)
+    print(json.dumps({key: result[key] for key in _KEYS if key in result}))
 
 
 def stage(corpus: Path, rows: int, rounds: int, folder: Path) -> dict[str, Any]:
@@ -65,6 +68,7 @@ def stage(corpus: Path, rows: int, rounds: int, folder: Path) -> dict[str, Any]:
     for number in range(rounds):
         mine.append(ours(corpus, folder / f"home-{number}"))
         theirs.append(datatrove(parts, folder / f"datatrove-{number}"))
+        print(f"round {number + 1}: {mine[-1]['total']:.1f} s, datatrove {theirs[-1]['total']:.1f} s", flush=True)
     small = ours(quarter, folder / "home-quarter")
     ratios = [t["total"] / m["total"] for m, t in zip(mine, theirs, strict=True)]
     growth = _beyond_index(mine[0]["peak"], rows) / _beyond_index(small["peak"], rows // 4) - 1
