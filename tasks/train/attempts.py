@@ -99,6 +99,7 @@ class Watch:
         self.on_event = on_event
         self.began_step, self.step, self.steps = 0, 0, 0
         self.recomputes = False
+        self.price_per_hour = 0.0
 
     def __call__(self, event: dict[str, Any]) -> None:
         kind = event["event"]
@@ -108,4 +109,6 @@ class Watch:
             self.step, self.steps = int(event["step"]), int(event["total"])
         elif kind == "decisions":
             self.recomputes = str(event["decisions"].get("activation_checkpointing", "")).startswith("on")
+        elif kind == "estimate":
+            self.price_per_hour = event.get("price_per_hour") or 0.0
         self.on_event(event)

@@ -28,6 +28,10 @@ class Limits(Record):
             left = min(left, self.max_cost / self.price_per_hour * _HOUR - spent)
         return left
 
+    def told(self, price_per_hour: float) -> Limits:
+        """The limits with a price that the trainer told, where none was known of the machine that it runs on."""
+        return self if self.price_per_hour else self.model_copy(update={"price_per_hour": price_per_hour})
+
     def cost(self, seconds: float) -> float:
         """What so many seconds of training cost."""
         return seconds / _HOUR * self.price_per_hour

@@ -61,6 +61,7 @@ def supervise(job: Job, launch: Launch, on_event: OnEvent, limits: Limits) -> Re
             return result.model_copy(update={"repairs": repairs.said})
         failure = classify(evidence.model_copy(update={"step": watch.step}))
         attempt = _attempt(amended, evidence, failure, watch)
+        limits = limits.told(watch.price_per_hour)
         decided = next_attempt(failure, attempt, history, limits)
         _tell(on_event, failure, decided, len(history) + 1)
         _count(job, failure, decided)

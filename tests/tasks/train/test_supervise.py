@@ -272,6 +272,29 @@ def test_a_training_that_costs_more_than_it_may_stops(home: Path, tiny_model: Pa
     assert (caught.value.code, caught.value.exit_code) == (kinds.COST, 40)
 
 
+def test_a_price_that_only_the_trainer_knows_counts(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    job = make_job(tmp_path, tiny_model)
+
+    def launch(_job: Job, _seconds: float, on_event: Any) -> Evidence:
+        on_event({"event": "estimate", "price_per_hour": 4.0})
+        return Evidence(exit_code=-9, seconds=1800.0)
+
+    with pytest.raises(TuneloopError) as caught:
+        supervise(job, launch, Heard(), limits(job, max_cost=1.0))
+    assert caught.value.code == kinds.COST
+
+
+def test_a_lost_network_is_waited_for(
+    home: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, waited = make_job(tmp_path, tiny_model), list[float]()
+    monkeypatch.setattr("tasks.train.supervise._wait", waited.append)
+    lost = Evidence(exit_code=1, log_tail=("botocore.exceptions.EndpointConnectionError: Could not connect",))
+    result = supervise(job, Scripted(lost), Heard(), limits_of(job))
+    assert [text.partition(":")[0] for text in result.repairs] == [kinds.NETWORK]
+    assert waited[0] > 0
+
+
 def test_a_damaged_record_of_repairs_is_not_ignored(home: Path, tiny_model: Path, tmp_path: Path) -> None:
     job = make_job(tmp_path, tiny_model)
     note = job.work / "checkpoints" / NAME
