@@ -36,8 +36,8 @@ def chars(rng: Random, alphabet: str, length: int) -> str:
 
 
 def fill(rng: Random, pattern: str) -> str:
-    """``X`` becomes 0-9, ``N`` becomes 2-9, all else stays."""
-    return "".join(rng.choice(DIGITS if c == "X" else DIGITS[2:]) if c in "XN" else c for c in pattern)
+    """``*`` becomes 0-9, ``N`` becomes 2-9, all else stays."""
+    return "".join(rng.choice(DIGITS if c == "*" else DIGITS[2:]) if c in "*N" else c for c in pattern)
 
 
 def luhn_sum(number: str) -> int:
@@ -144,7 +144,7 @@ def grouped(number: str, sep: str) -> str:
 def card(rng: Random, error: int = 0) -> str:
     """A card number; an ``error`` of 1-9 is added to the Luhn digit."""
     prefix, length = rng.choice(_ISSUERS)
-    body = fill(rng, prefix.ljust(length - 1, "X"))
+    body = fill(rng, prefix.ljust(length - 1, "*"))
     check = (-luhn_sum(body + "0") + error) % 10
     return grouped(f"{body}{check}", rng.choice(("", "", " ", " ", " ", "-", "-", NBSP)))
 
