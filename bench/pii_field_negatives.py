@@ -145,7 +145,7 @@ NEGATIVES: dict[str, Maker] = {
     "css": lambda r: r.choice((f"#{chars(r, HEX, 6)}", f"rgba({r.randint(0, 255)}, {r.randint(0, 255)}, 34, 0.8)")),
     "path": lambda r: r.choice(_PATHS),
     "vat": lambda r: fill(r, r.choice(("DE2********", "ATU6*******", "nl8********B01", "FR4*N********"))).upper(),
-    "bic": lambda r: chars(r, UPPER, 4) + r.choice(("DEFF" + "X" * 3, "ATWW", "FRPP", "CHZZ80A", "GB2L")),
+    "bic": lambda r: chars(r, UPPER, 4) + r.choice(("DEFFXXX", "ATWW", "FRPP", "CHZZ80A", "GB2L")),
     "oid": lambda r: f"1.3.6.1.4.1.{r.randint(300, 60000)}.{r.randint(1, 9)}.2",
     "doi": lambda r: fill(r, "10.1145/33N****.33N****"),
     "arn": lambda r: fill(r, "arn:aws:iam::N***********:role/") + syllables(r, 2),

@@ -32,6 +32,8 @@ _LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, the others in their order."""
     folder = Path(__file__).parent
+    if gone := [name for name in _LONGEST if not (folder / name).is_file()]:
+        raise pytest.UsageError(f"tests/conftest.py puts files first that do not exist: {', '.join(gone)}")
     rank = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.relative_to(folder).as_posix(), len(rank)))
 

@@ -13,6 +13,7 @@ from deployments.gateway.errors import ApiError
 from deployments.gateway.models import Loaded
 from tasks.contracts import Message
 from tasks.inference.streaming import Finished
+from tasks.train.failure_report import safe_traceback
 
 QUEUE_LENGTH = 16
 log = logging.getLogger("tuneloop.gateway")
@@ -89,9 +90,9 @@ class Generation:
                 done = answer(job)
                 job.on_done(done)
                 job.emit(done)
-            except Exception:
-                # One broken answer must not end the thread that makes all answers.
-                log.exception("an answer of %s failed", job.loaded.model_id)
+            except Exception as error:
+                # One broken answer must not end the thread that makes all answers; its text could hold what was asked.
+                log.error("an answer of %s failed\n%s", job.loaded.model_id, safe_traceback(error))
                 job.emit(ApiError(500, "The answer failed; the gateway's log has the details.", "internal_error"))
 
 

@@ -32,6 +32,7 @@ TOMBSTONE = "_ERASED.json"
 USERS = "store.lock"
 LAYOUT = 1
 _SCHEME = "store://"
+_WORK = "work"  # unfinished work lies under this name, here and in an object store
 R = TypeVar("R", bound=Record)
 
 
@@ -171,26 +172,30 @@ class Store:
             for name in sorted(gone, key=lambda name: name != MARKER):
                 self.fs.rm_file(f"{folder}/{name}")
             shutil.rmtree(self._copy(uri), ignore_errors=True)
-            shutil.rmtree(self.root / "work" / stage / key, ignore_errors=True)
+            shutil.rmtree(self.root / _WORK / stage / key, ignore_errors=True)
             self.forget_remote_work(stage, key)
 
     def remote_work_uri(self, stage: str, key: str) -> str:
         """Where unfinished work is kept a second time, so that another machine can go on; empty for a local store."""
-        return "" if self.local else str(self.fs.unstrip_protocol(self._remote_work(stage, key)))
+        return "" if self.local else str(self.fs.unstrip_protocol(self.remote_work_path(stage, key)))
 
     def remote_work(self, stage: str) -> list[str]:
         """Keys of the unfinished work that is kept in the object store."""
         self.fs.invalidate_cache()
-        return [] if self.local else _names(self.fs, f"{self.base}/work/{stage}")
+        return [] if self.local else _names(self.fs, self._remote_work(stage))
 
     def forget_remote_work(self, stage: str, key: str) -> None:
         """Remove unfinished work from the object store."""
         self.fs.invalidate_cache()
-        if not self.local and self.fs.exists(self._remote_work(stage, key)):
-            self.fs.rm(self._remote_work(stage, key), recursive=True)
+        if not self.local and self.fs.exists(self.remote_work_path(stage, key)):
+            self.fs.rm(self.remote_work_path(stage, key), recursive=True)
 
-    def _remote_work(self, stage: str, key: str) -> str:
-        return f"{self.base}/work/{stage}/{key}"
+    def remote_work_path(self, stage: str, key: str) -> str:
+        """Where unfinished work lies in the object store, as `fs` names it."""
+        return f"{self._remote_work(stage)}/{key}"
+
+    def _remote_work(self, stage: str) -> str:
+        return "/".join((self.base, _WORK, stage))
 
     def _refuse_erased(self, uri: str) -> None:
         note = self.tombstone(uri)
@@ -220,7 +225,7 @@ class Store:
         return f"{self.base}/stages/{stage}/{key}"
 
     def _work_folder(self, stage: str, key: str, resumable: bool) -> Path:
-        work = self.root / "work" / stage / key
+        work = self.root / _WORK / stage / key
         if not resumable:
             shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)

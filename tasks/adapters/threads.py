@@ -14,6 +14,12 @@ def physical_cores() -> int:
     return max(1, min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0))))
 
 
+def kept_products() -> int:
+    """Compiled products that oneDNN keeps in a worker; like oneDNN, what is no number counts as none."""
+    value = thread_environment()[KEPT_PRODUCTS]
+    return int(value) if value.isdecimal() else 0
+
+
 def thread_environment() -> dict[str, str]:
     """Environment of a process that computes; what the user has set already is kept.
 

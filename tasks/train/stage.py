@@ -18,10 +18,9 @@ from tasks.train.plan import Job
 from tasks.train.recipe import Facts, Recipe, resolve_recipe
 from tasks.train.start import Start, find_start
 from tasks.train.supervise import train_in_process
-from tasks.train.unfinished import Begun, begin, begun_of, check_resume, unfinished
+from tasks.train.unfinished import STAGE, Begun, begin, begun_of, check_resume, unfinished
 
 REVISION = 2
-STAGE = "train"
 OnEvent = Callable[[dict[str, Any]], None]
 
 

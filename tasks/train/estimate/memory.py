@@ -11,7 +11,7 @@ import os
 
 from pydantic import Field
 
-from tasks.adapters.threads import KEPT_PRODUCTS
+from tasks.adapters.threads import kept_products
 from tasks.contracts import Record
 from tasks.train.estimate.work import Load, Micro, load_of, positions, scores
 from tasks.train.plan import Decisions
@@ -26,10 +26,10 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 INT8_BYTES = 1.0
 _HEAD_SLICE = 256
 # Measured with SmolLM2-135M on a CPU (bench/estimate.py): oneDNN keeps compiled products of 0.8 MB, some 30 of them for
-# each number of tokens, 1,024 unless told otherwise; glibc keeps freed blocks below 32 MB, and blocks of ever new sizes
+# each number of tokens; glibc keeps freed blocks below 32 MB, and blocks of ever new sizes
 # do not fit into them. With a fixed MALLOC_MMAP_THRESHOLD_ below the size of activations it gives them back at once,
 # and a step takes half as long again.
-_PRODUCT_BYTES, _PRODUCTS_OF_A_SHAPE, _USUALLY_KEPT = 0.8e6, 37, 1024
+_PRODUCT_BYTES, _PRODUCTS_OF_A_SHAPE = 0.8e6, 37
 _RETAINED, _RETAINED_AT_SHAPES = 0.95, 32
 _GIVES_BACK = "MALLOC_MMAP_THRESHOLD_"
 _LEARNED_BYTES = {"fp32": FP32, "bf16": BF16}
@@ -106,8 +106,7 @@ def memory_of(
 
 
 def _kernels(shapes: int) -> int:
-    kept = int(os.environ.get(KEPT_PRODUCTS, _USUALLY_KEPT))
-    return int(_PRODUCT_BYTES * min(kept, _PRODUCTS_OF_A_SHAPE * shapes))
+    return int(_PRODUCT_BYTES * min(kept_products(), _PRODUCTS_OF_A_SHAPE * shapes))
 
 
 def weight_bytes(recipe: Recipe, shape: Shape, parameters: int, decisions: Decisions) -> float:

@@ -9,12 +9,12 @@ import torch
 from tasks.adapters.devices import peak_bytes, reset_peak, resident_bytes
 
 
-def begin_peak() -> None:
-    """Count the highest memory of this process from here."""
+def begin_peak() -> bool:
+    """Count the highest memory of this process from here; whether the system can do that."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    else:
-        reset_peak()
+        return True
+    return reset_peak()
 
 
 def peak() -> int:

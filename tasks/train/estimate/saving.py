@@ -18,6 +18,7 @@ from tasks.train.checkpoints import KEPT
 from tasks.train.estimate.work import adapter_weights
 from tasks.train.recipe import Recipe
 from tasks.train.shape import Shape
+from tasks.train.unfinished import STAGE
 
 MOST_BYTES = 256_000_000  # written at most in a dry run: what is larger is only looked for as free space
 _PIECE = 1 << 20
@@ -87,7 +88,7 @@ def _local(file: Path, size: int) -> float:
 
 def _remote(store: Store, key: str, size: int) -> None:
     """The same in the object store. Its clients raise errors of every kind."""
-    folder = f"{store.base}/work/train/{key}/.dry-run"
+    folder = f"{store.remote_work_path(STAGE, key)}/.dry-run"
     piece = os.urandom(size)
     try:
         store.fs.makedirs(folder, exist_ok=True)

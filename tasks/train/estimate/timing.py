@@ -21,7 +21,7 @@ class Rates(Record):
     seconds_per_flop: float = Field(gt=0)
     micro_seconds: float = Field(0.0, ge=0, description="What a micro-batch costs whatever its size.")
     optimizer_seconds: float = Field(0.0, ge=0, description="One step of the optimiser.")
-    first_seconds: float = Field(0.0, ge=0, description="What the first step costs besides: compilation.")
+    first_seconds: float = Field(0.0, ge=0, description="Compilation, paid before the first step.")
     saving_bytes_per_second: float = Field(3e8, gt=0)
     gemm_flops: float = Field(0.0, ge=0, description="FLOPs a second of plain products in bf16.")
     calibrated: bool = Field(False, description="Whether micro-batches of this training were measured.")
@@ -58,7 +58,6 @@ class Seconds(Record):
     optimizer: float
     validation: float
     saving: float
-    first: float
 
     @property
     def total(self) -> float:
@@ -95,7 +94,6 @@ def seconds_of(steps: Steps, load: Load, rates: Rates, looks: Looks, processes: 
         optimizer=len(steps) * (rates.optimizer_seconds + STEP_SECONDS),
         validation=looks.looks * look / processes,
         saving=looks.saves * looks.save_bytes / rates.saving_bytes_per_second,
-        first=rates.first_seconds,
     )
 
 

@@ -29,6 +29,9 @@ SERVED = ServedModel(
 )
 
 
+SECRET = "the card 4111 1111 1111 1111"
+
+
 class Held:
     """An engine that says one word, then waits until it is let go; it fails where it is asked to."""
 
@@ -37,7 +40,7 @@ class Held:
 
     def stream(self, messages: Sequence[Message], *_: Any) -> Generator[str, None, Finished]:
         if messages[0].content == "fail":
-            raise RuntimeError("broken")
+            raise RuntimeError(f"broken by {SECRET}")
         yield "one"
         self.go.wait(10)
         yield " two"
@@ -90,13 +93,17 @@ def test_a_full_queue_refuses(engine: Held, generation: Generation) -> None:
     engine.go.set()
 
 
-def test_a_broken_answer_is_an_error_and_the_next_one_works(engine: Held, generation: Generation) -> None:
+def test_a_broken_answer_is_an_error_and_the_next_one_works(
+    engine: Held, generation: Generation, caplog: pytest.LogCaptureFixture
+) -> None:
     engine.go.set()
     broken, errors = job(engine, "fail")
     generation.submit(broken)
     error = errors.get(timeout=5)
     assert isinstance(error, ApiError)
     assert error.status == 500
+    assert "RuntimeError" in caplog.text
+    assert SECRET not in caplog.text
     working, items = job(engine)
     generation.submit(working)
     assert items.get(timeout=5) == "one"

@@ -15,7 +15,7 @@ from tasks.train.estimate.timing import Looks, Rates, Seconds
 from tests.tasks.train.estimate.test_fit import PLANNED, gpu
 
 MEMORY = Memory(process=600, weights=300, adapter=10, gradients=10, optimizer=20, activations=100, head=30, workspace=5)
-SECONDS = Seconds(steps=3000, optimizer=300, validation=200, saving=100, first=0)
+SECONDS = Seconds(steps=3000, optimizer=300, validation=200, saving=100)
 TABLE = load_prices(DEFAULT)
 
 

@@ -114,6 +114,8 @@ def test_compiled_products_take_what_is_kept_of_them(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     few = kernels(40)
     assert kernels(1) < few < 60e6
-    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1024")
     assert kernels(40) > 10 * few
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "many")
+    assert kernels(40) == 0
     assert memory(QWEN_7B, WEIGHTS["7b"]).kernels == 0

@@ -31,15 +31,13 @@ def test_noise_never_makes_a_negative_rate() -> None:
 
 
 def test_seconds_add_up_by_part() -> None:
-    rates = Rates(
-        seconds_per_flop=1e-6, micro_seconds=0.5, optimizer_seconds=0.1, first_seconds=3.0, saving_bytes_per_second=100
-    )
+    rates = Rates(seconds_per_flop=1e-6, micro_seconds=0.5, optimizer_seconds=0.1, saving_bytes_per_second=100)
     looks = Looks(validation=(ROWS,), looks=2, saves=3, save_bytes=50)
     found = seconds_of([[ROWS, ROWS], [ROWS]], LOAD, rates, looks)
     assert found.steps == pytest.approx(3 * (0.5 + flops(ROWS, LOAD) * 1e-6))
     assert found.optimizer == pytest.approx(2 * (0.1 + 0.006))
     assert found.validation == pytest.approx(2 * (forward_flops(ROWS, LOAD) * 1e-6 + 0.25))
-    assert (found.saving, found.first) == (1.5, 3.0)
+    assert found.saving == 1.5
     assert found.total == pytest.approx(sum(found.model_dump().values()))
 
 
