@@ -12,7 +12,7 @@ from tasks.adapters.metrics import LiveMetrics
 from tasks.adapters.run_events import EventLog, RunEvent
 from tasks.errors import TuneloopError
 from tasks.train.events import Recorder, local_recorder
-from tasks.train.stage import STAGE
+from tasks.train.unfinished import STAGE
 
 Watcher = Callable[[RunEvent], object]
 

@@ -24,7 +24,8 @@ from tasks.contracts import BaseModelRef, DatasetVersion, TrainedModel
 from tasks.train.config import ModelConfig, TrainConfig
 from tasks.train.curve import curve_svg, svg_address, training_markdown
 from tasks.train.live import LiveTraining, in_short
-from tasks.train.stage import STAGE, training
+from tasks.train.stage import training
+from tasks.train.unfinished import STAGE
 
 _SECONDS_BETWEEN_UPDATES = 1.0
 
