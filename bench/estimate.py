@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from tasks.adapters.threads import thread_environment
 
 OUT = Path(".bench") / "estimate.json"
 STEPS, SHORT_STEPS = 48, 96
@@ -76,7 +79,12 @@ def _in_process(name: str, steps: int, short: bool) -> dict[str, Any]:
     command = [sys.executable, "-m", "bench.estimate", "--case", name, "--steps", str(steps)]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
         done = subprocess.run(
-            [*command, *(["--short"] if short else [])], stdout=subprocess.PIPE, stderr=said, text=True, check=False
+            [*command, *(["--short"] if short else [])],
+            env={**os.environ, **thread_environment()},
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            check=False,
         )
         if done.returncode:
             said.seek(0)

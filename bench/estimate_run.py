@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
-
-from tasks.adapters.threads import thread_environment
-
-os.environ.update(thread_environment())
 
 LONG, SHORT = (120, 480), (50, 95)  # tokens of a row; half of them is learned
 SEED = 17
@@ -91,7 +86,7 @@ class _Case:
         self.model = build(job, self.decisions)
         objective.prepare(self.model, examples, self.run.checkpoints)
         self.calibration = Calibration(self.run, self.model, self.decisions)
-        rounds = self.calibration.chosen.rounds if self.calibration.chosen else 0
+        rounds = self.calibration.rounds
         self.every = max(1, len(steps) // (rounds + 1))
         self.left, self.outside, self.peak = rounds, 0.0, 0
 

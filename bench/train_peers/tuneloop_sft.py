@@ -7,13 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tasks.adapters.threads import physical_cores, thread_environment
-
-os.environ.update(thread_environment())  # torch reads it when it is loaded
-
 from transformers import TrainerCallback
 
 from bench.train_peers.turns import Turns, mean_loss, options, rows_of, tell
+from tasks.adapters.threads import physical_cores
 
 
 def main() -> None:

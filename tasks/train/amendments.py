@@ -41,6 +41,11 @@ def _most_rows(amendments: Sequence[Amendment], step: int) -> int | None:
     return min(limits) if limits else None
 
 
+def amended_micro_batch(rows: int, amendments: Sequence[Amendment]) -> int:
+    """Most rows of one forward pass after every repair."""
+    return min([rows, *(a.micro_batch_rows for a in amendments if a.micro_batch_rows)])
+
+
 def _cut(step: MicroBatches, rows: int | None) -> MicroBatches:
     if rows is None:
         return step

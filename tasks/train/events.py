@@ -70,7 +70,7 @@ class Recorder:
             self._price, self._estimate = raw.get("price_per_hour"), raw.get("estimate_seconds")
         elif kind == "estimate":  # the trainer's own word: its device, and the time from its first step on
             self._price = raw.get("price_per_hour", self._price)
-            self._estimate = float(raw["estimate_seconds"]) + time.monotonic() - self._began + self._seconds_before
+            self._estimate = float(raw["estimate_seconds"]) + self._until_now() * (not raw.get("again"))
         elif kind == "restart":
             self._interruptions += 1
         elif kind == "repair":
@@ -78,9 +78,12 @@ class Recorder:
         elif kind == "resumed":
             self._interruptions = max(self._interruptions, int(raw.get("interruptions", 0)))
 
+    def _until_now(self) -> float:
+        return self._seconds_before + time.monotonic() - self._began
+
     def _make(self, kind: str, raw: Raw) -> None:
         self._seq += 1
-        seconds = self._seconds_before + time.monotonic() - self._began
+        seconds = self._until_now()
         known = {name: raw[name] for name in _OWN & raw.keys() if name not in ("interruptions", "repairs", "text")}
         event = RunEvent(
             run=self._run,
@@ -104,7 +107,7 @@ class Recorder:
         self._warm += 1
         if self._warned or not self._estimate or self._warm < _WARM_STEPS:
             return
-        total = self._seconds_before + time.monotonic() - self._began + float(raw.get("eta_seconds") or 0.0)
+        total = self._until_now() + float(raw.get("eta_seconds") or 0.0)
         if total <= OVERRUN * self._estimate:
             return
         self._warned = True

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from tasks import progress
+from tasks.train.amendments import amended_micro_batch
 from tasks.train.attempts import Launch, OnEvent, Watch
 from tasks.train.checkpoints import Checkpoints
 from tasks.train.engines.where import launch_for
@@ -74,7 +75,6 @@ def supervise(job: Job, launch: Launch, on_event: OnEvent, limits: Limits) -> Re
 
 def _attempt(job: Job, evidence: Evidence, failure: Failure, watch: Watch) -> Attempt:
     folders = (job.work / "checkpoints").glob("step-*")
-    sizes = [a.micro_batch_rows for a in job.amendments if a.micro_batch_rows]
     return Attempt(
         code=failure.code,
         exit_code=evidence.exit_code,
@@ -84,7 +84,7 @@ def _attempt(job: Job, evidence: Evidence, failure: Failure, watch: Watch) -> At
         steps=watch.steps,
         checkpoints=tuple(sorted(int(folder.name.removeprefix("step-")) for folder in folders)),
         batch_rows=job.config.batch_rows,
-        micro_batch_rows=min([job.config.micro_batch_rows, *sizes]),
+        micro_batch_rows=amended_micro_batch(job.config.micro_batch_rows, job.amendments),
         activation_checkpointing=watch.recomputes,
         amendments=job.amendments,
     )

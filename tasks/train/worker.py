@@ -25,7 +25,7 @@ from tasks.adapters.store import write_atomically
 from tasks.adapters.threads import physical_cores
 from tasks.contracts import Forecast, LossPoint, Record, ValidationPoint
 from tasks.errors import TrainingFailed, TuneloopError
-from tasks.train.amendments import amended_decisions, amended_steps
+from tasks.train.amendments import amended_decisions, amended_micro_batch, amended_steps
 from tasks.train.checkpoint import DECISIONS
 from tasks.train.engines.choose import Choice, decided_from, settled
 from tasks.train.engines.ranks import chosen, enter, join, leave
@@ -160,7 +160,7 @@ def run_of(job: Job, tokenizer: Any, share: Share, stop_asked: Any) -> tuple[Run
         objective.examples(tokenizer, split.validation),
         every=config.eval_steps,
         patience=config.early_stopping_evals,
-        batch_rows=config.micro_batch_rows,
+        batch_rows=amended_micro_batch(config.micro_batch_rows, job.amendments),
     )
     run = Run(
         job=job,

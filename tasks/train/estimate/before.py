@@ -44,7 +44,7 @@ def refuse_impossible(run: Run, decisions: Decisions, machine: Machine, choice: 
 
 
 def estimated(run: Run, model: Any, decisions: Decisions) -> Forecast:
-    """What this training will take: measured before its first step; a resumed one keeps what it said then.
+    """What this training will take: measured before its first step; a resumed one says again what it said then.
 
     Every process of a training has to call it; the first one's word counts.
 
@@ -52,15 +52,24 @@ def estimated(run: Run, model: Any, decisions: Decisions) -> Forecast:
         BudgetRefused: it would cost more than it may.
     """
     file = run.checkpoints / ESTIMATE
-    if run.found and file.is_file():
-        return Forecast.model_validate_json(file.read_text(encoding="utf-8"))
-    found = Forecast.model_validate_json(run.share.gathered(_measured(run, model, decisions).model_dump_json())[0])
-    refuse_too_dear(found, run.job.config.max_cost)
-    if run.share.main:
-        write_atomically(file, found.model_dump_json(indent=1))
-    run.say({"event": "estimate", "text": in_short(found), "estimate_seconds": found.seconds,
+    again = bool(run.found and file.is_file())
+    if again:
+        found = Forecast.model_validate_json(file.read_text(encoding="utf-8"))
+    else:
+        found = _agreed(run, model, decisions)
+        if run.share.main:
+            write_atomically(file, found.model_dump_json(indent=1))
+    text = f"as estimated at first: {in_short(found)}" if again else in_short(found)
+    run.say({"event": "estimate", "text": text, "again": again, "estimate_seconds": found.seconds,
              "estimate_memory_bytes": found.memory_bytes, "estimate_cost": found.cost,
              "price_per_hour": found.price_per_hour, "calibrated": found.calibrated})  # fmt: skip
+    return found
+
+
+def _agreed(run: Run, model: Any, decisions: Decisions) -> Forecast:
+    """The first process's estimate, if its cost is allowed."""
+    found = Forecast.model_validate_json(run.share.gathered(_measured(run, model, decisions).model_dump_json())[0])
+    refuse_too_dear(found, run.job.config.max_cost)
     return found
 
 

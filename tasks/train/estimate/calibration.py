@@ -7,8 +7,9 @@ by its FLOPs alone, at most a small share of the plan's: every process of a trai
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,19 +24,18 @@ from tasks.train.random_state import capture, put_back
 from tasks.train.run import Run
 from tasks.train.shape import Shape, read_shape
 
-SHARE = 0.042  # of the plan's FLOPs
+SHARE = 0.032  # of the plan's FLOPs
 MOST_ROUNDS = 5
 _GEMM = 1024
 _SURROGATE = 20_000_000  # learned weights that the optimiser is timed on, at most: more than a cache holds
 _LEAST_RATIO, _MOST_RATIO = 0.3, 3.0  # of measured to computed memory of a pass: outside of that it is noise
 
 
-class Chosen(NamedTuple):
-    """Rows of a typical micro-batch, and of a smaller one; how often both are measured."""
+class Pair(NamedTuple):
+    """Rows of a typical micro-batch, and of a smaller one."""
 
     small: tuple[int, ...]
     typical: tuple[int, ...]
-    rounds: int
 
 
 class Calibration:
@@ -45,6 +45,9 @@ class Calibration:
         run: the training, at a place between two steps.
         model: the model as it is trained.
         measures: whether micro-batches can be measured; an engine that takes the steps itself cannot be asked yet.
+
+    Attributes:
+        rounds: how often `round` can be called.
     """
 
     def __init__(self, run: Run, model: Any, decisions: Decisions, *, measures: bool = True) -> None:
@@ -53,36 +56,35 @@ class Calibration:
         self._small: list[Measured] = []
         self._typical: list[Measured] = []
         self._memory = 1.0
-        self._first = self._seconds = self._optimizer = 0.0
+        self._first = self._seconds = self._optimizer = 0.0  # first: what both first passes took
         self._gemm = 0.0
         give_back()
         self.base_bytes = used_bytes()
-        self.chosen = choose_rows(run, self._load) if measures else None
+        self._pairs = choose_rows(run, self._load) if measures else ()
+        self.rounds = len(self._pairs[1:])
 
     def whole(self) -> Rates:
         """Everything at once, before the first step."""
         self.begin()
-        for _ in range(self.chosen.rounds if self.chosen else 0):
+        for _ in range(self.rounds):
             self.round()
         return self.rates()
 
     def begin(self) -> None:
-        """What is measured once: memory and compilation of a first micro-batch, the optimiser, the rate of products."""
+        """What is measured once: memory and compilation of first micro-batches, the optimiser, the rate of products."""
         began = time.perf_counter()
-        if self.chosen:
-            self._first = self._first_pass(self.chosen.typical)
+        if self._pairs:
+            self._first = self._first_passes(self._pairs[0])
         self._gemm = gemm_flops()
         self._optimizer = optimizer_seconds([p for p in self._model.parameters() if p.requires_grad])
         self._seconds += time.perf_counter() - began
 
     def round(self) -> None:
-        """One micro-batch of each size."""
-        if not self.chosen:
-            return
-        began = time.perf_counter()
-        self._typical.append(self._measured(self.chosen.typical))
-        if self.chosen.small != self.chosen.typical:
-            self._small.append(self._measured(self.chosen.small))
+        """One micro-batch of each size, of rows that were not measured yet: in a training, too, most sizes are new."""
+        began, pair = time.perf_counter(), self._pairs[1 + len(self._typical)]
+        self._typical.append(self._measured(pair.typical))
+        if pair.small != pair.typical:
+            self._small.append(self._measured(pair.small))
         self._seconds += time.perf_counter() - began
 
     def rates(self) -> Rates:
@@ -106,27 +108,34 @@ class Calibration:
         )
 
     def _compilation(self) -> float:
-        """What the very first micro-batch cost beyond a usual one. It is paid already."""
-        return max(0.0, self._first - min(m.seconds for m in self._typical))
+        """What the very first micro-batches cost beyond usual ones. It is paid already."""
+        usual = sum(min(m.seconds for m in found) for found in (self._small or self._typical, self._typical))
+        return max(0.0, self._first - usual)
 
     @property
     def seconds(self) -> float:
         """Seconds that calibration has taken so far."""
         return self._seconds
 
-    def _first_pass(self, rows: Sequence[int]) -> float:
-        """Seconds of the first micro-batch; what it takes of memory is measured beside what the formula says of it."""
-        run, micro = self._run, _micro(self._run, rows)
-        counted = begin_peak()
-        before = used_bytes()
-        found = self._measured(rows)
-        shape, parameters = self._load.shape, run.job.base.parameters
-        computed = memory_of(run.job.config, shape, parameters, self._decisions, micro)
-        taken = peak() - before - computed.gradients - computed.kernels
-        ratio = taken / max(1, computed.passing)
+    def _first_passes(self, chosen: Pair) -> float:
+        """Seconds of the first micro-batches. Afterwards it is known what memory they take, at first and each time.
+
+        What a process holds from its first pass on (code of libraries, compiled products) is there after the small
+        one; the typical one is measured beside what the formula says of it.
+        """
+        small = self._measured(chosen.small).seconds
+        give_back()
+        computed = memory_of(
+            self._run.job.config, self._load.shape, self._run.job.base.parameters, self._decisions,
+            _micro(self._run, chosen.typical),
+        )  # fmt: skip
+        before, counted = used_bytes(), begin_peak()
+        self.base_bytes = max(self.base_bytes, before - computed.kernels)
+        typical = self._measured(chosen.typical).seconds
+        ratio = (peak() - before - computed.gradients) / max(1, computed.passing)
         if counted and _LEAST_RATIO <= ratio <= _MOST_RATIO:
             self._memory = ratio
-        return found.seconds
+        return small + typical
 
     def _measured(self, rows: Sequence[int]) -> Measured:
         """Forward and backward of one micro-batch; random state, gradients and mode are as before afterwards."""
@@ -146,29 +155,31 @@ class Calibration:
         return Measured(flops=flops(micro, self._load), seconds=seconds)
 
 
-def choose_rows(run: Run, load: Load) -> Chosen | None:
-    """Rows to measure: of the most typical micro-batch, and a quarter of them. None: the plan is too short for it."""
+def choose_rows(run: Run, load: Load) -> tuple[Pair, ...]:
+    """Rows to measure: of the most typical micro-batches, each with a quarter of them. Empty: the plan is too short.
+
+    The first pair is for what only first passes show.
+    """
     micros = [micro for step in run.steps[run.step :] for micro in step]
     sizes = [flops(_micro(run, micro), load) for micro in micros]
     if not sizes:
-        return None
+        return ()
     allowed, middle = SHARE * sum(sizes), sum(sizes) / len(sizes)
-    rows = min(zip(sizes, micros, strict=True), key=lambda found: abs(found[0] - middle))[1]
-    for typical, small in _cuts(rows):
-        first, quarter = (flops(_micro(run, part), load) for part in (typical, small))
-        rounds = int((allowed - first) // (first + quarter))
-        if rounds >= 1:
-            return Chosen(small, typical, min(rounds, MOST_ROUNDS))
-    return None
+    nearest = sorted(range(len(micros)), key=lambda at: abs(sizes[at] - middle))[: MOST_ROUNDS + 1]
+    rows = [micros[at] for at in nearest]
+    for cut in range(max(map(len, rows)).bit_length()):
+        pairs = [_pair(micro, cut) for micro in rows]
+        costs = itertools.accumulate(sum(flops(_micro(run, part), load) for part in pair) for pair in pairs)
+        fitting = sum(cost <= allowed for cost in costs)
+        if fitting > 1:
+            return tuple(pairs[:fitting])
+    return ()
 
 
-def _cuts(rows: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """The rows with a quarter of them, then halves of both."""
-    count = len(rows)
-    while count:
-        quarter = max(1, count // 4)
-        yield rows[:count], rows[:quarter]
-        count //= 2
+def _pair(rows: tuple[int, ...], cut: int) -> Pair:
+    """The rows, halved so many times, and a quarter of what is left."""
+    typical = rows[: max(1, len(rows) >> cut)]
+    return Pair(typical[: max(1, len(typical) // 4)], typical)
 
 
 def _micro(run: Run, rows: Sequence[int]) -> Micro:

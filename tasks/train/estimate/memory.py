@@ -19,18 +19,18 @@ from tasks.train.recipe import Recipe
 from tasks.train.shape import Shape
 
 BF16, FP32 = 2, 4
-# Measured: interpreter and libraries of a trainer process before any model is loaded; on CUDA context and workspaces.
-PROCESS_BYTES = {"cpu": 620e6, "cuda": 1.2e9}
+# Measured: interpreter and libraries of a trainer process after a first pass; on CUDA context and workspaces.
+PROCESS_BYTES = {"cpu": 780e6, "cuda": 1.2e9}
 # NF4: half a byte, one byte of scale for 64 weights, and their own scale in fp32 for 256 of them (double quantisation).
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 INT8_BYTES = 1.0
 _HEAD_SLICE = 256
 # Measured with SmolLM2-135M on a CPU (bench/estimate.py): oneDNN keeps compiled products of 0.8 MB, some 30 of them for
-# each number of tokens; glibc keeps freed blocks below 32 MB, and blocks of ever new sizes
-# do not fit into them. With a fixed MALLOC_MMAP_THRESHOLD_ below the size of activations it gives them back at once,
-# and a step takes half as long again.
+# each number of tokens. glibc keeps freed blocks below 32 MB, and blocks of ever new sizes do not quite fit into them:
+# 0.19 to 0.35 GB beyond the largest micro-batch after a dozen sizes, for passes of 0.35 to 1.9 GB.
+# With a fixed MALLOC_MMAP_THRESHOLD_ it gives them back at once, and a step takes up to half as long again.
 _PRODUCT_BYTES, _PRODUCTS_OF_A_SHAPE = 0.8e6, 37
-_RETAINED, _RETAINED_AT_SHAPES = 0.95, 32
+_RETAINED_BYTES, _RETAINED_AT_SHAPES = 250e6, 12
 _GIVES_BACK = "MALLOC_MMAP_THRESHOLD_"
 _LEARNED_BYTES = {"fp32": FP32, "bf16": BF16}
 
@@ -91,7 +91,7 @@ def memory_of(
     }
     on_cpu = device == "cpu"
     several = min(1.0, (shapes - 1) / _RETAINED_AT_SHAPES) if on_cpu and _GIVES_BACK not in os.environ else 0.0
-    changing = step["activations"] + step["head"] + step["workspace"]
+    pieces = min(_RETAINED_BYTES, step["activations"] + step["head"] + step["workspace"])
     optimizer = int(2 * learned * width * state_part)
     return Memory(
         process=int(PROCESS_BYTES[device]),
@@ -99,7 +99,7 @@ def memory_of(
         adapter=0 if load.full else int(learned * width * (weight_part if state_part < 1 else 1)),
         optimizer=optimizer,
         kernels=_kernels(shapes) if on_cpu else 0,
-        retained=int(_RETAINED * several * changing),
+        retained=int(several * pieces),
         saving=max(0, optimizer - sum(step.values())) if on_cpu else 0,
         **step,
     )

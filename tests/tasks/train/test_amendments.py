@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.train.amendments import Amendment, amended_steps, rate_factor
+from tasks.train.amendments import Amendment, amended_micro_batch, amended_steps, rate_factor
 from tasks.train.plan import plan_steps
 from tasks.train.position import plan_digest
 from tasks.train.recipe import Recipe
@@ -45,6 +45,8 @@ def test_the_smallest_micro_batch_counts() -> None:
     found = amended_steps(steps, (smaller(1, 1), smaller(2)))
     assert found == [((0, 1), (2, 3)), ((4,), (5,), (6,), (7,))]
     assert amended_steps(steps, ()) == steps
+    assert amended_micro_batch(16, (smaller(1, 1), smaller(2), slower(0.5, 4))) == 1
+    assert amended_micro_batch(16, (slower(0.5, 4),)) == 16
 
 
 def test_factors_multiply_from_their_steps_on() -> None:

@@ -28,7 +28,7 @@ from tasks.train.share import Share
 from tasks.train.worker import RESULT, Result, decide_for, machine_here, run_job, run_of
 from tests.tasks.train.training_rows import make_job
 
-LONG = {"epochs": 10.0, "adapter": "lora", "checkpoint_steps": 100}
+LONG = {"epochs": 20.0, "adapter": "lora", "checkpoint_steps": 100}
 
 
 def opened(job: Job) -> tuple[Run, Decisions, Choice]:
@@ -63,13 +63,31 @@ def test_it_measures_a_small_share_of_the_plan(home: Path, tiny_model: Path, tmp
     run, decisions, _ = opened(job)
     load = load_of(job.config, read_shape(tiny_model), decisions)
     found = choose_rows(run, load)
-    assert found is not None
-    micros = [planned([((tuple(rows)),)], run.examples, job.config)[0] for rows in (found.small, found.typical)]
-    one = sum(flops(micro, load) for step in micros for micro in step)
+    assert len(found) > 1
+    micros = planned([(pair.small, pair.typical) for pair in found], run.examples, job.config)
     total = total_flops(planned(run.steps, run.examples, job.config), load)
-    assert found.rounds * one + flops(micros[1][0], load) <= SHARE * total
+    assert sum(flops(micro, load) for pair in micros for micro in pair) <= SHARE * total
+    assert all(len(small.lengths) <= len(typical.lengths) for small, typical in micros)
     short, _, _ = opened(make_job(tmp_path / "short", tiny_model, epochs=1.0))
-    assert choose_rows(short, load) is None
+    assert choose_rows(short, load) == ()
+
+
+def test_each_round_measures_other_rows(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    run, decisions, _ = opened(make_job(tmp_path, tiny_model, **LONG | {"epochs": 60.0, "micro_batch_rows": 1}))
+    found = choose_rows(run, load_of(run.job.config, read_shape(tiny_model), decisions))
+    assert len(found) == 6
+    calibration = Calibration(run, build(run.job, decisions), decisions)
+    assert calibration.rounds == 5
+    assert calibration.whole().calibrated
+
+
+def test_what_stays_after_a_first_pass_is_no_activation(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    run, decisions, _ = opened(make_job(tmp_path, tiny_model, **LONG))
+    calibration = Calibration(run, build(run.job, decisions), decisions)
+    before = calibration.base_bytes
+    rates = calibration.whole()
+    assert rates.base_bytes >= before > 0
+    assert 0.3 <= rates.memory_factor <= 3
 
 
 def test_without_a_calibration_the_rate_of_products_is_taken(home: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -107,15 +125,24 @@ def test_the_record_has_estimate_and_actual(whole: tuple[Job, Result]) -> None:
     assert found.cost == pytest.approx(found.seconds / 3600 * found.price_per_hour)
 
 
-def test_a_resumed_training_keeps_what_was_said(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_resumed_training_says_again_what_was_said(
+    home: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked: list[int] = []
     job = make_job(tmp_path, tiny_model, epochs=2.0, adapter="lora")
+    job = job.model_copy(update={"known": Known(prices=load_prices())})
     assert not run_job(job, lambda: len(asked) > 3 or bool(asked.append(1)))
     kept = json.loads((job.work / "checkpoints" / ESTIMATE).read_text(encoding="utf-8"))
+    capsys.readouterr()
     assert run_job(job, bool)
     result = Result.model_validate_json((job.work / RESULT).read_text(encoding="utf-8"))
     assert result.estimate is not None
     assert result.estimate.model_dump(mode="json") == kept
+    said = [json.loads(line.removeprefix(EVENT_PREFIX)) for line in capsys.readouterr().out.splitlines()
+            if line.startswith(EVENT_PREFIX) and '"estimate"' in line]  # fmt: skip
+    assert [event["again"] for event in said] == [True]
+    assert said[0]["price_per_hour"] == kept["price_per_hour"]
+    assert said[0]["text"].startswith("as estimated at first: about")
 
 
 def test_what_is_too_dear_is_not_started(

@@ -104,18 +104,29 @@ def test_a_measured_factor_holds_for_what_depends_on_the_batch() -> None:
     assert one.total == sum(one.model_dump().values())
 
 
-def test_compiled_products_take_what_is_kept_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def on_cpu(shapes: int) -> Memory:
     recipe = Recipe(adapter="lora", compile="off")
-    chosen = decisions(recipe, QWEN_7B, cuda=False)
+    return memory_of(
+        recipe, QWEN_7B, WEIGHTS["7b"], decisions(recipe, QWEN_7B, cuda=False), PACK, shapes=shapes
+    )  # fmt: skip
 
-    def kernels(shapes: int) -> int:
-        return memory_of(recipe, QWEN_7B, WEIGHTS["7b"], chosen, PACK, shapes=shapes).kernels
 
+def test_compiled_products_take_what_is_kept_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "64")
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-    few = kernels(40)
-    assert kernels(1) < few < 60e6
+    few = on_cpu(40).kernels
+    assert on_cpu(1).kernels < few < 60e6
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1024")
-    assert kernels(40) > 10 * few
+    assert on_cpu(40).kernels > 10 * few
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "many")
-    assert kernels(40) == 0
+    assert on_cpu(40).kernels == few
     assert memory(QWEN_7B, WEIGHTS["7b"]).kernels == 0
+
+
+def test_batches_of_ever_new_sizes_leave_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    assert on_cpu(1).retained == 0
+    assert on_cpu(2).retained < on_cpu(13).retained == on_cpu(1000).retained
+    assert memory(QWEN_7B, WEIGHTS["7b"]).retained == 0
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "131072")
+    assert on_cpu(1000).retained == 0
