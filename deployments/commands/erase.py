@@ -202,7 +202,7 @@ def _other_table(plan: Plan) -> Table:
         ("logged requests", len(plan.requests)),
         ("originals in the vault", len(plan.vault)),
         ("decisions about rows", plan.decisions),
-        ("unfinished work, checkpoints", len(plan.work)),
+        ("unfinished work, checkpoints", len(plan.work) + len(plan.remote_work)),
         ("summaries of runs", len(plan.pages)),
         ("models to train again", len(plan.models)),
     ]

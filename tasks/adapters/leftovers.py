@@ -20,15 +20,17 @@ from tasks.contracts import Record
 
 _SPOOL = "spool"  # is swept at every sync
 _JOB = ".job.json"  # beside the work folder of a training
-_TRAINING = "store://train/"
+_TRAINING_STAGE = "train"
+_TRAINING = f"store://{_TRAINING_STAGE}/"
 
 
 class Leftover(Record):
-    """A folder or file below HOME that is of no use to anybody any more."""
+    """A folder or file below HOME, or checkpoints in the object store, of no use to anybody any more."""
 
-    path: str = Field(description="Below HOME.")
+    path: str = Field(description="Below HOME; in the object store its address.")
     bytes: int = Field(ge=0)
     why: str
+    training: str = Field("", description="Key of the unfinished training whose checkpoints lie in the object store.")
 
 
 def discard(store: Store, uri: str) -> None:
@@ -100,16 +102,33 @@ def leftovers(store: Store, before: datetime) -> list[Leftover]:
     copies = [path for path in (store.root / "cache").glob("*/*") if (path / MARKER).is_file()]
     found = [(path, "work of an attempt that ended") for path in sorted(tops)]
     found += [(path, "copy of a remote output") for path in sorted(copies)]
-    return [
+    here = [
         Leftover(path=path.relative_to(store.root).as_posix(), bytes=_size(path), why=why)
         for path, why in found
         if _touched(path) < before
     ]
+    return [*here, *_remote(store, before)]
+
+
+def _remote(store: Store, before: datetime) -> Iterator[Leftover]:
+    """Checkpoints in the object store of trainings that nobody went on with."""
+    for key in store.remote_work(_TRAINING_STAGE):
+        folder = store.remote_work_path(_TRAINING_STAGE, key)
+        if max((store.fs.modified(path) for path in store.fs.find(folder)), default=before) < before:
+            yield Leftover(
+                path=store.remote_work_uri(_TRAINING_STAGE, key),
+                bytes=store.fs.du(folder),
+                why="checkpoints of an attempt that ended",
+                training=key,
+            )
 
 
 def remove(store: Store, found: Iterable[Leftover]) -> None:
     """Delete leftovers; the note of a training goes with its work folder."""
     for leftover in found:
+        if leftover.training:
+            store.forget_remote_work(_TRAINING_STAGE, leftover.training)
+            continue
         path = store.root / leftover.path
         if path.is_dir():
             shutil.rmtree(path)

@@ -105,6 +105,8 @@ def _erase_outputs(erasure: Erasure, plan: Plan, done: Done, store: Store) -> Do
     for uri in uris:
         store.entomb(uri, (MANIFEST,) if uri in versions else (), erasure.id)
     remove_work(store.root, (*plan.work, *plan.pages))
+    for key in plan.remote_work:
+        store.forget_remote_work("train", key)
     return _noted(erasure, done, outputs=len(uris))
 
 

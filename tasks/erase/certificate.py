@@ -72,7 +72,7 @@ def certificate(erasure: Erasure, plan: Plan, done: Done) -> Certificate:
         vault=done.vault,
         decisions=done.decisions,
         run_records=done.records,
-        work=len(plan.work),
+        work=len(plan.work) + len(plan.remote_work),
         pages=len(plan.pages),
         models=plan.models,
         other_keys=plan.other_keys,

@@ -19,6 +19,7 @@ from tasks.erase.search import Search
 
 _TRAINING = "train"
 _JOB = ".job.json"
+_NOTE = "training.json"  # which training checkpoints belong to; beside them, here and in an object store
 _PAGES = "runs"
 _BLOCK = 1 << 20
 
@@ -53,6 +54,7 @@ class Plan(Record):
     )
     models: tuple[ModelPlan, ...]
     work: tuple[str, ...] = Field(description="Folders of unfinished work, below HOME.")
+    remote_work: tuple[str, ...] = Field((), description="Keys of unfinished trainings in the object store.")
     pages: tuple[str, ...] = Field(description="Summaries of runs that name an affected version, below HOME.")
     requests: tuple[str, ...] = Field(description="Ids of logged requests.")
     decisions: int = Field(0, ge=0, description="Decisions of people about the rows.")
@@ -95,6 +97,9 @@ def make_plan(store: Store, search: Search, fingerprint: Fingerprint, key: str) 
         adapters=adapters,
         models=models,
         work=tuple(_work(store.root, search, found, trained)),
+        remote_work=tuple(key for key in store.remote_work(_TRAINING) if _remote_dataset(store, key) in {*trained, ""})
+        if trained
+        else (),
         pages=tuple(_pages(store.root, names)),
         requests=_requests(search, found),
         decisions=len(row_decisions.history(found.hits)),
@@ -145,17 +150,29 @@ def _work(root: Path, search: Search, found: Finding, trained: Collection[Digest
     for stage in sorted(path for path in (root / "work").glob("*") if path.is_dir()):
         for path in sorted(stage.iterdir()):
             if stage.name == _TRAINING:
-                affected = bool(trained) and path.is_dir() and _job_of(path) in {*trained, ""}
+                affected = bool(trained) and path.is_dir() and _dataset_of(path) in {*trained, ""}
             else:
                 affected = any(holds(file, names) for file in ([path] if path.is_file() else path.rglob("*")))
             if affected:
                 yield path.relative_to(root).as_posix()
 
 
-def _job_of(work: Path) -> Digest:
+def _dataset_of(work: Path) -> Digest:
     """Dataset of an unfinished training; empty where nothing says so, which counts as affected."""
-    job = work.with_name(f"{work.name}{_JOB}")
-    return str(json.loads(job.read_text(encoding="utf-8"))["dataset_digest"]) if job.is_file() else ""
+    notes = (work / "checkpoints" / _NOTE, work.with_name(f"{work.name}{_JOB}"))
+    return next((_dataset_in(note.read_bytes()) for note in notes if note.is_file()), "")
+
+
+def _remote_dataset(store: Store, key: str) -> Digest:
+    note = f"{store.remote_work_path(_TRAINING, key)}/{_NOTE}"
+    return _dataset_in(store.fs.cat_file(note)) if store.fs.exists(note) else ""
+
+
+def _dataset_in(note: bytes) -> Digest:
+    try:
+        return str(json.loads(note)["dataset_digest"])
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 def _pages(root: Path, addresses: Collection[str]) -> Iterator[str]:

@@ -157,7 +157,8 @@ def _training(store: Store, first: VersionEntry, second: VersionEntry, models: b
     work = store.root / "work"
     for name, digest in (("mine", first.digest), ("others", "f" * 64)):
         (work / "train" / name / "checkpoints").mkdir(parents=True)
-        (work / "train" / f"{name}.job.json").write_text(json.dumps({"dataset_digest": digest}))
+        note = work / "train" / ("mine.job.json" if name == "mine" else f"{name}/checkpoints/training.json")
+        note.write_text(json.dumps({"dataset_digest": digest}))
     for name, row in (("cut-short", annas_rows()[0]), ("others", some_row(1, "x"))):
         write_shard(work / "process" / name, "", "a.jsonl", [row])
 

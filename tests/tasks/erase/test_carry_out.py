@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tasks.errors import DataRefused, EnvironmentUnusable
 from tasks.evaluate.rows import messages_digest
 from tasks.version.derive import without_rows
 from tests.tasks.data_rows import stored
-from tests.tasks.erase.person_home import ANNA, BOB, TEXTS, Home, annas_rows, subjects
+from tests.tasks.erase.person_home import ANNA, BOB, TEXTS, Home, annas_rows, make_home, subjects
 from tests.tasks.version.versions import some_row, versioned
 
 GENERATED = ("a generated kettle", "request 1", "reply 1", "original of anna", "thistle, repaired", "kettle answer")
@@ -83,6 +84,26 @@ def test_nothing_of_the_person_is_left_and_everything_of_the_others(person: Home
     assert (person.root / "runs" / "elsewhere-1.html").is_file()
     assert (done.requests, done.vault, done.decisions, done.records) == (1, 1, 1, 2)
     assert len(plan.outputs) == done.outputs - 1
+
+
+def test_unfinished_trainings_in_an_object_store_go_too(registry_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNELOOP_VAULT_DAYS", "30")
+    monkeypatch.setenv("TUNELOOP_STORE_URI", "memory://erased")
+    person, store = make_home(registry_home), Store.open()
+    try:
+        notes = {"mine": person.second.digest, "others": "f" * 64}
+        for key, digest in notes.items():
+            note = json.dumps({"dataset_digest": digest}).encode()
+            store.fs.pipe_file(f"{store.remote_work_path('train', key)}/training.json", note)
+            store.fs.pipe_file(f"{store.remote_work_path('train', key)}/step-4/adapter.safetensors", b"weights")
+        store.fs.pipe_file(f"{store.remote_work_path('train', 'unnamed')}/step-4/adapter.safetensors", b"weights")
+        store.fs.pipe_file(f"{store.remote_work_path('train', 'cut')}/training.json", b'{"data')
+        ended = erase()
+        assert ended is not None
+        assert ended[1].remote_work == ("cut", "mine", "unnamed")
+        assert store.remote_work("train") == ["others"]
+    finally:
+        store.fs.rm("/erased", recursive=True)
 
 
 def test_old_versions_are_tombstones_that_name_the_certificate(person: Home) -> None:
