@@ -25,7 +25,7 @@ from typing import Any
 from tasks.adapters.threads import thread_environment
 
 OUT = Path(".bench") / "estimate.json"
-STEPS, SHORT_STEPS = 48, 96
+STEPS, SHORT_STEPS = 120, 96
 WITHIN = 0.15
 PAIRS = {"method": "dpo", "learning_rate": 1e-4}
 CASES: dict[str, dict[str, Any]] = {

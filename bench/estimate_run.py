@@ -18,15 +18,15 @@ def run_case(case: dict[str, Any], steps: int, short: bool) -> dict[str, Any]:
     rows = fields.pop("rows", "short")
     with tempfile.TemporaryDirectory(prefix="tuneloop-bench-") as name:
         folder = Path(name)
-        base = _model(folder, short)
-        recipe = _recipe(fields)
+        base = base_of(folder, short)
+        recipe = recipe_of(fields)
         pairs = recipe.method == "dpo"
         lengths, vocabulary = LONG if rows == "long" else SHORT, 500 if short else 40_000
-        examples = _examples(steps * recipe.batch_rows, lengths, pairs, vocabulary)
-        return _Case(base, recipe, examples, folder).result()
+        examples = examples_of(steps * recipe.batch_rows, lengths, pairs, vocabulary)
+        return Case(base, recipe, examples, folder).result()
 
 
-def _model(folder: Path, short: bool) -> Any:
+def base_of(folder: Path, short: bool) -> Any:
     from tasks.adapters.base_models import resolve
 
     if not short:
@@ -36,14 +36,14 @@ def _model(folder: Path, short: bool) -> Any:
     return resolve(str(make_tiny_model(folder / "tiny")))
 
 
-def _recipe(fields: dict[str, Any]) -> Any:
+def recipe_of(fields: dict[str, Any]) -> Any:
     from tasks.train.recipe import Recipe
 
     usual = {"compile": "off", "epochs": 1.0, "batch_rows": 16, "micro_batch_rows": 16, "checkpoint_steps": 10}
     return Recipe.model_validate(usual | fields)
 
 
-def _examples(count: int, lengths: tuple[int, int], pairs: bool, vocabulary: int) -> list[Any]:
+def examples_of(count: int, lengths: tuple[int, int], pairs: bool, vocabulary: int) -> list[Any]:
     from tasks.tokens import Encoded
     from tasks.train.preference import Pair
 
@@ -61,7 +61,7 @@ def _examples(count: int, lengths: tuple[int, int], pairs: bool, vocabulary: int
     return found
 
 
-class _Case:
+class Case:
     """A training with the objects of the trainer process; its calibration takes its turns between two steps."""
 
     def __init__(self, base: Any, recipe: Any, examples: list[Any], folder: Path) -> None:

@@ -178,8 +178,12 @@ def mfu(material: Material) -> dict[str, Any]:
         for name, one in found.items()
     }
     gemm = statistics.median(rate for one in found.values() for rate in one["gemm"])
+    alone = {
+        name: spread([a / b for a, b in zip(one["products"], one["gemm"], strict=True)]) for name, one in found.items()
+    }
     return table(found) | {
         "mfu": shares,
+        "mfu_if_only_products_took_time": alone,
         "gemm_gflops": round(gemm / 1e9),
         "flops_a_token": round(a_token),
         "formula": FORMULA,

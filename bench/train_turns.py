@@ -20,7 +20,7 @@ from bench.train_peers.turns import MARK
 from tasks.adapters.threads import thread_environment
 
 _TAIL = 3000
-_OURS, _WAITING = "tuneloop_sft", ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+_OURS, WAITING = "tuneloop_sft", ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
 @dataclass
@@ -44,6 +44,7 @@ class Trainer:
     ready: dict[str, Any] = field(default_factory=dict)
     steps: list[dict[str, Any]] = field(default_factory=list)
     gemm: list[float] = field(default_factory=list)
+    products: list[float] = field(default_factory=list)
 
     def ask(self, command: str) -> dict[str, Any]:
         """Send a command; its answer."""
@@ -95,7 +96,7 @@ def _threads(variant: Variant) -> dict[str, str]:
     What else the environment of our workers sets is part of what is measured.
     """
     chosen = thread_environment()
-    return chosen if variant.script == _OURS else {name: chosen[name] for name in _WAITING}
+    return chosen if variant.script == _OURS else {name: chosen[name] for name in WAITING}
 
 
 def rounds(
@@ -103,7 +104,8 @@ def rounds(
 ) -> Any:
     """Every variant does one step a round, in an order that turns around from round to round.
 
-    Returns for each name: seconds and tokens of each step (the first `warm` apart), GEMM rates, validation loss.
+    Returns for each name: seconds and tokens of each step (the first `warm` apart), GEMM rates (`gemm`: of a square
+    product, and of the step's own products), validation loss.
     """
     trainers = [start(variant) for variant in variants]
     try:
@@ -111,6 +113,7 @@ def rounds(
             for trainer in trainers if number % 2 else reversed(trainers):
                 if gemm:
                     trainer.gemm.append(trainer.ask("gemm")["rate"])
+                    trainer.products.append(trainer.ask("products")["rate"])
                 trainer.step()
         return {t.variant.name: _report(t, warm, t.ask("validate")["loss"] if validate else None) for t in trainers}
     finally:
@@ -128,6 +131,7 @@ def _report(trainer: Trainer, warm: int, validation: float | None) -> dict[str, 
         "losses": [step["loss"] for step in trainer.steps],
         "rates": [step["tokens"] / step["seconds"] for step in measured],
         "gemm": trainer.gemm[warm:],
+        "products": trainer.products[warm:],
         "validation": validation,
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from bench.train_peers.turns import Turns, mean_loss, options, rows_of, tell
+from bench.train_peers.turns import Product, Turns, mean_loss, options, rows_of, tell
 from tasks.adapters.threads import physical_cores
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     optimizer = make_optimizer(trainable(model), run.job.config)
     trainer = PlannedTrainer(run, model, tokenizer, optimizer)
     validation = rows_of(asked["validation"])
-    turns = Turns(lambda: validated(model, validation))
+    turns = Turns(lambda: validated(model, validation), products_of(run))
     trainer.add_callback(InTurns(run, turns))
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     tell(ready=True, decisions=decisions.texts(), learned_weights=learned)
@@ -58,6 +58,26 @@ def prepared(asked: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
     model = build(job, decisions)
     run = Run(job=job, objective=objective, examples=examples, steps=steps, say=lambda _: None, stop_asked=bool)
     return run, model, load_tokenizer(Path(base.path)), decisions
+
+
+def products_of(run: Any) -> list[Product]:
+    """The large products of a first step's micro-batch: of one block, as often as there are blocks, and of the head."""
+    from tasks.train.fused import AnswerLoss
+    from tasks.train.shape import read_shape
+
+    shape = read_shape(Path(run.job.base.path))
+    rows = [run.examples[row] for row in run.steps[0][0]]
+    tokens, learned = sum(len(row.input_ids) for row in rows), sum(sum(row.learned[1:]) for row in rows)
+    wide, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    block = [
+        (shape.hidden, wide + 2 * kv), (wide, shape.hidden), (shape.hidden, 2 * shape.intermediate),
+        (shape.intermediate, shape.hidden),
+    ]  # fmt: skip
+    head = AnswerLoss.SLICE_TOKENS
+    return [
+        *(((tokens, width, outputs), float(shape.layers)) for width, outputs in block),
+        ((head, shape.hidden, shape.vocabulary), learned / head),
+    ]
 
 
 def recipe_fields(asked: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """How a trainer under measurement takes turns with the others: it does one optimiser step whenever it is told to.
 
 Used by every script of this folder, in whatever environment that runs: only torch and the standard library are needed.
-Commands come line by line on standard input (`step`, `gemm`, `validate`); answers are lines of JSON after a mark.
+Commands come line by line on standard input (`step`, `gemm`, `products`, `validate`); answers are lines of JSON after a
+mark.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 MARK = "@answer "
 IGNORED = -100
 _GEMM, _GEMM_TIMES = 2048, 5
+Product = tuple[tuple[int, int, int], float]
 
 
 def options() -> dict[str, Any]:
@@ -36,10 +38,15 @@ def tell(**answer: Any) -> None:
 
 
 class Turns:
-    """Waits for its turn, and says how long it took."""
+    """Waits for its turn, and says how long it took.
 
-    def __init__(self, validate: Callable[[], float]) -> None:
-        self.validate, self.began = validate, 0.0
+    Args:
+        validate: loss on the validation rows.
+        products: shapes (tokens, width, outputs) of the products of a step, each with how often it occurs.
+    """
+
+    def __init__(self, validate: Callable[[], float], products: Sequence[Product] = ()) -> None:
+        self.validate, self.products, self.began = validate, products, 0.0
 
     def wait(self) -> None:
         """Answer questions until a step is asked for; the process ends when nobody asks any more."""
@@ -52,6 +59,8 @@ class Turns:
                 tell(loss=self.validate())
             if command == "gemm":
                 tell(rate=gemm_rate())
+            if command == "products":
+                tell(rate=products_rate(self.products))
         os._exit(0)
 
     def done(self, tokens: int, loss: float) -> None:
@@ -69,6 +78,25 @@ def gemm_rate() -> float:
         x @ x
         seconds.append(time.perf_counter() - began)
     return 2 * _GEMM**3 / sorted(seconds)[_GEMM_TIMES // 2]
+
+
+def products_rate(products: Sequence[Product]) -> float:
+    """FLOP/s of a step's products by themselves, forward and for the gradient of the input; the median of a few."""
+    import torch
+
+    seconds, work = 0.0, 0.0
+    for (tokens, width, outputs), times in products:
+        x, grad = (torch.randn(tokens, n).to(torch.bfloat16) for n in (width, outputs))
+        weight = torch.randn(outputs, width).to(torch.bfloat16)
+        found = []
+        for _ in range(_GEMM_TIMES):
+            began = time.perf_counter()
+            x @ weight.t()
+            grad @ weight
+            found.append(time.perf_counter() - began)
+        seconds += times * sorted(found)[_GEMM_TIMES // 2]
+        work += times * 4.0 * tokens * width * outputs
+    return work / seconds
 
 
 def mean_loss(logits_of: Callable[[Any], Any], rows: Sequence[dict[str, list[int]]]) -> float:

@@ -52,20 +52,23 @@ def note(
     config: ConfigOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write down what there is to remember about a run. Notes are added, never changed."""
+    """Write down what there is to remember about a run. Notes are added, never changed; personal data is replaced."""
     from tasks.adapters import runs as kept
+    from tasks.privacy.redact import Redactor
 
     if not text.strip() or len(text) > _LONGEST_NOTE:
         raise UsageError("this is no note", where="TEXT", remedy=f"one to {_LONGEST_NOTE} characters")
     run = open_runs(config).find(name)
-    kept.add_note(run.id, text, Settings().actor or getpass.getuser())
+    clean, replaced = Redactor().redact(text)
+    kept.add_note(run.id, clean, Settings().actor or getpass.getuser())
     notes = kept.notes_of_runs()[run.id].notes
     if as_json:
         print_json(
             {"status": "done", "exit_code": 0, "run": run.id, "notes": [n.model_dump(mode="json") for n in notes]}
         )
     else:
-        err.print(f"{run.id[:8]}: note {len(notes)} is kept", markup=False)
+        without = f", without {', '.join(sorted(replaced))}" if replaced else ""
+        err.print(f"{run.id[:8]}: note {len(notes)} is kept{without}", markup=False)
 
 
 def search(

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from tasks.adapters.threads import kept_products
 from tasks.contracts import Record
-from tasks.train.estimate.work import Load, Micro, load_of, positions, scores
+from tasks.train.estimate.work import Load, Micro, load_of, positions
 from tasks.train.plan import Decisions
 from tasks.train.recipe import Recipe
 from tasks.train.shape import Shape
@@ -26,11 +26,13 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 INT8_BYTES = 1.0
 _HEAD_SLICE = 256
 # Measured with SmolLM2-135M on a CPU (bench/estimate.py): oneDNN keeps compiled products of 0.8 MB, some 30 of them for
-# each number of tokens. glibc keeps freed blocks below 32 MB, and blocks of ever new sizes do not quite fit into them:
-# 0.19 to 0.35 GB beyond the largest micro-batch after a dozen sizes, for passes of 0.35 to 1.9 GB.
-# With a fixed MALLOC_MMAP_THRESHOLD_ it gives them back at once, and a step takes up to half as long again.
+# each number of tokens. Of a pass's blocks glibc's heap leaves pieces between those that are kept: 1.62 to 1.85 times
+# what is kept at 290 to 1,860 tokens, and what lives shortly (scores of short rows, slices of logits) fits into them.
+# Passes of ever new sizes leave more of them: after some hundred 0.28 to 0.63 GB, the more the larger the passes.
+# With a fixed MALLOC_MMAP_THRESHOLD_ freed blocks are given back at once, and a step takes up to half as long again.
 _PRODUCT_BYTES, _PRODUCTS_OF_A_SHAPE = 0.8e6, 37
-_RETAINED_BYTES, _RETAINED_AT_SHAPES = 250e6, 12
+_WITH_PIECES = 1.7
+_RETAINED_BYTES, _RETAINED_SHARE, _RETAINED_AT_SHAPES = 250e6, 0.15, 12
 _GIVES_BACK = "MALLOC_MMAP_THRESHOLD_"
 _LEARNED_BYTES = {"fp32": FP32, "bf16": BF16}
 
@@ -86,12 +88,13 @@ def memory_of(
     step = {
         "gradients": int(learned * width * state_part),
         "activations": int(kept * factor),
-        "head": int(head_bytes(load, micro) * factor),
+        "head": int(head_bytes(load, decisions, micro) * factor),
         "workspace": int(one * factor) + int(_gathered(recipe, shape, decisions)),
     }
     on_cpu = device == "cpu"
     several = min(1.0, (shapes - 1) / _RETAINED_AT_SHAPES) if on_cpu and _GIVES_BACK not in os.environ else 0.0
-    pieces = min(_RETAINED_BYTES, step["activations"] + step["head"] + step["workspace"])
+    changing = step["activations"] + step["head"] + step["workspace"]
+    pieces = min(_RETAINED_BYTES, changing) + _RETAINED_SHARE * changing
     optimizer = int(2 * learned * width * state_part)
     return Memory(
         process=int(PROCESS_BYTES[device]),
@@ -157,32 +160,29 @@ def block_bytes(load: Load, decisions: Decisions, micro: Micro) -> float:
 
 
 def kept_by_block(load: Load, decisions: Decisions, micro: Micro) -> float:
-    """Bytes that one block keeps of its forward pass for the backward pass."""
+    """Bytes that one block keeps of its forward pass for the backward pass, on a CPU with what lies unused between."""
     shape, count = load.shape, positions(micro, load.packed)
+    per_token: float
     wide, grouped = shape.heads * shape.head_dim, (shape.heads + 2 * shape.kv_heads) * shape.head_dim
     if decisions.fused_layers.value == "on" and shape.layers_can_fuse:
         per_token = (4 * shape.hidden + grouped + wide + 3 * shape.intermediate) * BF16
+        per_token *= _WITH_PIECES if decisions.device.value == "cpu" else 1
     else:  # the library's norms compute in fp32, its adapters read their inputs again
         per_token = (
             8 * shape.hidden + 2 * grouped + 2 * wide + 5 * shape.intermediate
         ) * BF16 + 4 * shape.hidden * FP32
         per_token += 2 * shape.intermediate * BF16 if load.full else 0
-    return float(per_token * count + _score_bytes(load, decisions, micro))
+    return float(per_token * count)
 
 
-def _score_bytes(load: Load, decisions: Decisions, micro: Micro) -> float:
-    """Scores that are kept: those of short rows on a CPU; longer ones are computed in pieces and never kept."""
-    if decisions.device.value == "cuda" or decisions.fused_layers.value == "off":
-        return 0.0
-    short = load.shape.heads * scores(micro, load)
-    return float(short * BF16) if short <= 4_000_000 else 0.0
+def head_bytes(load: Load, decisions: Decisions, micro: Micro) -> float:
+    """Logits at one time: a slice (log shares in fp32, twice in 16 bits), or all tokens' with their gradient.
 
-
-def head_bytes(load: Load, micro: Micro) -> float:
-    """Logits at one time: a slice (log shares in fp32, twice in 16 bits), or all tokens' with their gradient."""
+    On a CPU a slice needs no room of its own, unless nothing else of the forward pass is kept.
+    """
     vocabulary = load.shape.vocabulary
     if not load.learned_head:
         return float(positions(micro, load.packed) * vocabulary * (2 * BF16 + 3 * FP32))
-    tokens = min(_HEAD_SLICE, micro.learned)
+    tokens = min(_HEAD_SLICE, micro.learned) if decisions.device.value == "cuda" or load.recomputes else 0
     learned = vocabulary * load.shape.hidden * (FP32 + 2 * BF16) if load.full else 0
     return float(tokens * vocabulary * (2 * BF16 + FP32) + learned)

@@ -140,6 +140,8 @@ def test_tags_notes_and_search(ids: dict[str, str]) -> None:
     notes = tell("note", ids["broken"], "[bold]the rate was too high[/]")["notes"]
     assert [note["text"] for note in notes] == ["[bold]the rate was too high[/]"]
     assert "[bold]the rate was too high[/]" in command("show", ids["broken"])
+    notes = tell("note", ids["broken"], "asked for by anna@example.com")["notes"]
+    assert notes[-1]["text"] == "asked for by <EMAIL_ADDRESS>"
 
     def found(*words: str) -> set[str]:
         return {run["id"] for run in tell("search", *words)["runs"]}

@@ -123,6 +123,17 @@ def test_compiled_products_take_what_is_kept_of_them(monkeypatch: pytest.MonkeyP
     assert memory(QWEN_7B, WEIGHTS["7b"]).kernels == 0
 
 
+def test_on_a_cpu_what_lives_shortly_fits_between_what_is_kept() -> None:
+    gpu, cpu = (memory(LLAMA_70B, WEIGHTS["70b"], adapter="lora", cuda=cuda) for cuda in (True, False))
+    kept = 80 * (4 * 8192 + (64 + 2 * 8) * 128 + 64 * 128 + 3 * 28672) * 2 * 4096
+    ends = 3 * 8192 * 2 * 4096
+    assert gpu.activations == kept + ends
+    assert cpu.activations == pytest.approx(1.7 * kept + ends)
+    assert (gpu.head, cpu.head) == (256 * 128256 * 8, 0)
+    again = memory(LLAMA_70B, WEIGHTS["70b"], adapter="lora", cuda=False, activation_checkpointing="on")
+    assert again.head == gpu.head
+
+
 def test_batches_of_ever_new_sizes_leave_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
     assert on_cpu(1).retained == 0
