@@ -1,6 +1,6 @@
 """How good are the estimates of time and memory? Ten configurations, each estimated and run to its end.
 
-    python -m bench.estimate [--short] [--only NAME,...] [--steps N] [--out FILE]
+    python -m bench.estimate [--short] [--only NAME,...] [--steps N] [--seed S] [--out FILE]
 
 Every configuration is a process of its own. Its calibration takes place between the run's steps, spread over the run,
 so that both see the same machine: what another program takes from one it takes from the other. The history is empty.
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="a tiny random model")
     parser.add_argument("--only", default="", help="names of configurations")
     parser.add_argument("--steps", type=int, default=0, help="optimiser steps of each run")
+    parser.add_argument("--seed", type=int, default=17, help="of the rows and their lengths")
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--case", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -55,28 +56,28 @@ def main() -> None:
     if options.case:
         from bench.estimate_run import run_case
 
-        print(json.dumps(run_case(CASES[options.case], steps, options.short)))
+        print(json.dumps(run_case(CASES[options.case], steps, options.short, options.seed)))
         return
     file = options.out or (OUT.with_stem("estimate-short") if options.short else OUT)
     names = options.only.split(",") if options.only else list(CASES)
-    print_results(measure(names, steps, options.short, file))
+    print_results(measure(names, steps, options.short, file, options.seed))
 
 
-def measure(names: list[str], steps: int, short: bool, file: Path) -> dict[str, Any]:
+def measure(names: list[str], steps: int, short: bool, file: Path, seed: int) -> dict[str, Any]:
     """The result of each configuration; those that the file has already are taken from there."""
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     for name in names:
         if name in found:
             continue
-        found[name] = _in_process(name, steps, short)
+        found[name] = _in_process(name, steps, short, seed)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
 
 
-def _in_process(name: str, steps: int, short: bool) -> dict[str, Any]:
+def _in_process(name: str, steps: int, short: bool, seed: int) -> dict[str, Any]:
     print(f"{name} ...", file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "bench.estimate", "--case", name, "--steps", str(steps)]
+    command = [sys.executable, "-m", "bench.estimate", "--case", name, "--steps", str(steps), "--seed", str(seed)]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
         done = subprocess.run(
             [*command, *(["--short"] if short else [])],

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 LONG, SHORT = (120, 480), (50, 95)  # tokens of a row; half of them is learned
-SEED = 17
 
 
-def run_case(case: dict[str, Any], steps: int, short: bool) -> dict[str, Any]:
+def run_case(case: dict[str, Any], steps: int, short: bool, seed: int) -> dict[str, Any]:
     """Estimated and actual seconds and bytes of one configuration."""
     fields = dict(case)
     rows = fields.pop("rows", "short")
@@ -22,7 +21,7 @@ def run_case(case: dict[str, Any], steps: int, short: bool) -> dict[str, Any]:
         recipe = recipe_of(fields)
         pairs = recipe.method == "dpo"
         lengths, vocabulary = LONG if rows == "long" else SHORT, 500 if short else 40_000
-        examples = examples_of(steps * recipe.batch_rows, lengths, pairs, vocabulary)
+        examples = examples_of(steps * recipe.batch_rows, lengths, pairs, vocabulary, seed)
         return Case(base, recipe, examples, folder).result()
 
 
@@ -43,11 +42,11 @@ def recipe_of(fields: dict[str, Any]) -> Any:
     return Recipe.model_validate(usual | fields)
 
 
-def examples_of(count: int, lengths: tuple[int, int], pairs: bool, vocabulary: int) -> list[Any]:
+def examples_of(count: int, lengths: tuple[int, int], pairs: bool, vocabulary: int, seed: int) -> list[Any]:
     from tasks.tokens import Encoded
     from tasks.train.preference import Pair
 
-    chance = random.Random(SEED)
+    chance = random.Random(seed)
 
     def row(prompt: list[int], answer: int) -> Any:
         ids = prompt + [chance.randrange(10, vocabulary) for _ in range(answer)]

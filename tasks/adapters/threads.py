@@ -29,10 +29,10 @@ def thread_environment() -> dict[str, str]:
 
     Few compiled products are kept: every new number of tokens makes some thirty of them, and 1,024 (the default of
     both caches) held a gigabyte after 64 sizes, in pieces between which nothing larger fits. Steps of ever new sizes
-    took no longer with 64.
+    took no longer with 64 (bench/worker_memory.py).
 
-    glibc asks for huge pages: its heap grows and shrinks with every step, and giving it small pages took a
-    twenty-fifth of the time.
+    glibc asks for huge pages: its heap grows and shrinks with every step, and small pages were given to it five to
+    sixteen times as often.
     """
     chosen = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
     chosen |= dict.fromkeys(KEPT_PRODUCTS, "64")
