@@ -7,8 +7,6 @@ tombstone: its marker and files are gone, a note names the certificate.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
 import shutil
@@ -22,9 +20,10 @@ from fsspec.implementations.local import LocalFileSystem
 from pydantic import Field, ValidationError
 
 from tasks.adapters.claim import claim, share
+from tasks.adapters.disk import disk_errors, move_into_place
 from tasks.contracts import Record
 from tasks.digest import digest_file, digest_of
-from tasks.errors import DataRefused, EnvironmentUnusable
+from tasks.errors import DataRefused
 from tasks.settings import Settings
 
 MARKER = "_COMPLETE.json"
@@ -82,7 +81,7 @@ class Store:
             found = self.find(stage, key, kind)
             if found is not None:
                 return found
-            with _disk_errors(self.root):
+            with disk_errors(self.root):
                 work = self._work_folder(stage, key, resumable)
                 record = make(work)
                 self._commit(stage, key, work, record)
@@ -236,7 +235,7 @@ class Store:
         marker = json.dumps({"layout": LAYOUT, "record": record.model_dump(mode="json"), "files": files}, indent=1)
         target = self._folder(stage, key)
         if self.local:
-            _move_into_place(work, Path(target))
+            move_into_place(work, Path(target))
             write_atomically(Path(target) / MARKER, marker)
         else:
             if self.fs.exists(f"{target}/{TOMBSTONE}"):
@@ -270,36 +269,3 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
-
-
-def _move_into_place(work: Path, target: Path) -> None:
-    """Rename the work folder to its final name; what a killed attempt left there has no marker and goes."""
-    for path in work.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(target, ignore_errors=True)
-    try:
-        work.replace(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        shutil.copytree(work, target)
-        shutil.rmtree(work)
-
-
-@contextlib.contextmanager
-def _disk_errors(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise EnvironmentUnusable(
-            "the disk is full",
-            where=str(error.filename or root),
-            why=f"{shutil.disk_usage(root).free / 1e6:.0f} MB are free",
-            remedy="free some space or set TUNELOOP_HOME to another disk, then repeat the command: "
-            "finished stages are kept",
-        ) from error

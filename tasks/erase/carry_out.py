@@ -16,7 +16,7 @@ from tasks.adapters.erasures import Erasure
 from tasks.adapters.store import Store
 from tasks.contracts import Record
 from tasks.erase.find import Affected, Fingerprint, find
-from tasks.erase.plan import Plan, VersionPlan, remove_work, requests_of
+from tasks.erase.plan import TRAINING, Plan, VersionPlan, remove_work, requests_of
 from tasks.erase.search import Search
 from tasks.errors import EnvironmentUnusable, TuneloopError
 
@@ -106,7 +106,7 @@ def _erase_outputs(erasure: Erasure, plan: Plan, done: Done, store: Store) -> Do
         store.entomb(uri, (MANIFEST,) if uri in versions else (), erasure.id)
     remove_work(store.root, (*plan.work, *plan.pages))
     for key in plan.remote_work:
-        store.forget_remote_work("train", key)
+        store.forget_remote_work(TRAINING, key)
     return _noted(erasure, done, outputs=len(uris))
 
 

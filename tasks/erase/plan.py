@@ -17,7 +17,7 @@ from tasks.contracts import Digest, Record
 from tasks.erase.find import Affected, Finding, Fingerprint, find, output_lists
 from tasks.erase.search import Search
 
-_TRAINING = "train"
+TRAINING = "train"  # the stage whose unfinished work has learned from rows
 _JOB = ".job.json"
 _NOTE = "training.json"  # which training checkpoints belong to; beside them, here and in an object store
 _PAGES = "runs"
@@ -97,9 +97,7 @@ def make_plan(store: Store, search: Search, fingerprint: Fingerprint, key: str) 
         adapters=adapters,
         models=models,
         work=tuple(_work(store.root, search, found, trained)),
-        remote_work=tuple(key for key in store.remote_work(_TRAINING) if _remote_dataset(store, key) in {*trained, ""})
-        if trained
-        else (),
+        remote_work=tuple(_remote_work(store, trained)),
         pages=tuple(_pages(store.root, names)),
         requests=_requests(search, found),
         decisions=len(row_decisions.history(found.hits)),
@@ -149,12 +147,19 @@ def _work(root: Path, search: Search, found: Finding, trained: Collection[Digest
     names = {*search.needles, *(name.encode() for hit in found.hits.values() for name in (hit.row_id, hit.fingerprint))}
     for stage in sorted(path for path in (root / "work").glob("*") if path.is_dir()):
         for path in sorted(stage.iterdir()):
-            if stage.name == _TRAINING:
+            if stage.name == TRAINING:
                 affected = bool(trained) and path.is_dir() and _dataset_of(path) in {*trained, ""}
             else:
                 affected = any(holds(file, names) for file in ([path] if path.is_file() else path.rglob("*")))
             if affected:
                 yield path.relative_to(root).as_posix()
+
+
+def _remote_work(store: Store, trained: Collection[Digest]) -> Iterator[str]:
+    """Keys of unfinished trainings in the object store that may have learned from rows of the person."""
+    for key in store.remote_work(TRAINING) if trained else ():
+        if _remote_dataset(store, key) in {*trained, ""}:
+            yield key
 
 
 def _dataset_of(work: Path) -> Digest:
@@ -164,7 +169,7 @@ def _dataset_of(work: Path) -> Digest:
 
 
 def _remote_dataset(store: Store, key: str) -> Digest:
-    note = f"{store.remote_work_path(_TRAINING, key)}/{_NOTE}"
+    note = f"{store.remote_work_path(TRAINING, key)}/{_NOTE}"
     return _dataset_in(store.fs.cat_file(note)) if store.fs.exists(note) else ""
 
 

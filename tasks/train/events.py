@@ -68,9 +68,10 @@ class Recorder:
         self._stage = _STAGES.get(kind, self._stage)
         if kind == "begin":
             self._price, self._estimate = raw.get("price_per_hour"), raw.get("estimate_seconds")
-        elif kind == "estimate":  # the trainer's own word: its device, and the time from its first step on
+        elif kind == "estimate":  # the trainer's own word: its device, and the time from its very first step on
+            before = 0.0 if raw.get("again") else self._until_now()
             self._price = raw.get("price_per_hour", self._price)
-            self._estimate = float(raw["estimate_seconds"]) + self._until_now() * (not raw.get("again"))
+            self._estimate = float(raw["estimate_seconds"]) + before
         elif kind == "restart":
             self._interruptions += 1
         elif kind == "repair":
