@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -108,25 +109,37 @@ def test_another_number_of_processes_than_was_asked_for_is_refused(
         chosen(make_job(tmp_path, tiny_model, processes=2))
 
 
+def pretend(ending: str) -> subprocess.Popen[str]:
+    """A process that ends with this code, is killed, sleeps, or ends with the code once its standard input closes."""
+    script = {
+        "sleep": "import time; time.sleep(60)",
+        "kill": "import os; os.kill(os.getpid(), 9)",
+        "later 143": "import sys, time; sys.stdin.read(); time.sleep(0.3); raise SystemExit(143)",
+    }
+    code = script.get(ending, f"raise SystemExit({ending})")
+    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, text=True)
+
+
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
         (("0", "0"), (0, 0)),
         (("30", "sleep"), (0, 30)),
         (("sleep", "kill"), (1, -signal.SIGKILL)),
-        (("143", "143"), (0, 143)),
     ],
 )
 def test_the_first_failure_is_told_and_the_others_end(codes: tuple[str, str], expected: tuple[int, int]) -> None:
-    import subprocess
-
-    script = {
-        "sleep": "import time; time.sleep(60)",
-        "kill": "import os; os.kill(os.getpid(), 9)",
-    }
-    started = [
-        subprocess.Popen([sys.executable, "-c", script.get(code, f"raise SystemExit({code})")], text=True)
-        for code in codes
-    ]
+    started = [pretend(code) for code in codes]
     assert watch(started, []) == expected
     assert all(process.poll() is not None for process in started)
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_processes_that_stop_when_asked_are_left_to_end_by_themselves(earlier: int) -> None:
+    """Whoever stops first, the other still has its checkpoint to write: it is not killed."""
+    started = [pretend("143" if number == earlier else "later 143") for number in (0, 1)]
+    started[earlier].wait()
+    (started[1 - earlier].stdin or sys.stdin).close()
+    _, code = watch(started, [])
+    assert code == 143
+    assert [process.returncode for process in started] == [143, 143]
