@@ -165,10 +165,12 @@ def full(material: Material) -> dict[str, Any]:
 
 
 def mfu(material: Material) -> dict[str, Any]:
+    in_two = {"compile": "on", "micro_batch_rows": LARGE_ROWS // 2}  # micro-batches of 3,000 tokens instead of 1,200
     variants = [
         material.variant("desk", "tuneloop_sft"),
         material.variant("4096", "tuneloop_sft", batch_rows=LARGE_ROWS),
         material.variant("4096-compiled", "tuneloop_sft", batch_rows=LARGE_ROWS, recipe={"compile": "on"}),
+        material.variant("4096-in-two", "tuneloop_sft", batch_rows=LARGE_ROWS, recipe=in_two),
     ]
     found = rounds(variants, material.pairs, warm=1, gemm=True)
     lengths, learned = row_lengths(material.files["desk"])

@@ -91,7 +91,7 @@ def test_a_killed_launcher_takes_its_processes_along(home: Path, tiny_model: Pat
     job = make_job(tmp_path, tiny_model, processes=2)
     evidence = LocalLaunch(home, home / "train.log")(job, 60, kill)
     assert evidence.exit_code == -signal.SIGKILL
-    _, alive = psutil.wait_procs(seen, timeout=10)
+    _, alive = psutil.wait_procs(seen, timeout=60)
     assert len(seen) == 2
     assert not alive
 
