@@ -26,6 +26,7 @@ from typing import Any
 
 from bench.train_data import HELD_OUT, LONGEST_JOINED, LONGEST_ROW, encoded, long_tail, support_desk
 from bench.train_flops import FORMULA, adapter_weights, step_flops
+from bench.train_peers import parts
 from bench.train_report import add, compared, last_line, results, show, table
 from bench.train_turns import Variant, overall, paired, rounds, spread, stamp
 
@@ -186,6 +187,10 @@ def mfu(material: Material) -> dict[str, Any]:
     return table(found) | {
         "mfu": shares,
         "mfu_if_only_products_took_time": alone,
+        "parts": {
+            name: one["last"]["parts"] | parts.bound(one["last"]["parts"], a_token * one["last"]["tokens"], gemm)
+            for name, one in found.items()
+        },
         "gemm_gflops": round(gemm / 1e9),
         "flops_a_token": round(a_token),
         "formula": FORMULA,

@@ -45,6 +45,7 @@ class Trainer:
     steps: list[dict[str, Any]] = field(default_factory=list)
     gemm: list[float] = field(default_factory=list)
     products: list[float] = field(default_factory=list)
+    last: dict[str, Any] = field(default_factory=dict)
 
     def ask(self, command: str) -> dict[str, Any]:
         """Send a command; its answer."""
@@ -105,7 +106,7 @@ def rounds(
     """Every variant does one step a round, in an order that turns around from round to round.
 
     Returns for each name: seconds and tokens of each step (the first `warm` apart), GEMM rates (`gemm`: of a square
-    product, and of the step's own products), validation loss.
+    product, and of the step's own products; after the last round a step with its parts), validation loss.
     """
     trainers = [start(variant) for variant in variants]
     try:
@@ -115,6 +116,8 @@ def rounds(
                     trainer.gemm.append(trainer.ask("gemm")["rate"])
                     trainer.products.append(trainer.ask("products")["rate"])
                 trainer.step()
+        for trainer in trainers if gemm else ():
+            trainer.last = trainer.ask("parts")
         return {t.variant.name: _report(t, warm, t.ask("validate")["loss"] if validate else None) for t in trainers}
     finally:
         for trainer in trainers:
@@ -132,6 +135,7 @@ def _report(trainer: Trainer, warm: int, validation: float | None) -> dict[str, 
         "rates": [step["tokens"] / step["seconds"] for step in measured],
         "gemm": trainer.gemm[warm:],
         "products": trainer.products[warm:],
+        "last": trainer.last,
         "validation": validation,
     }
 

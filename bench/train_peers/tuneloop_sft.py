@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from bench.train_peers import parts
 from bench.train_peers.turns import Product, Turns, mean_loss, options, rows_of, tell
 from tasks.adapters.threads import physical_cores
 
@@ -23,7 +24,7 @@ def main() -> None:
     optimizer = make_optimizer(trainable(model), run.job.config)
     trainer = PlannedTrainer(run, model, tokenizer, optimizer)
     validation = rows_of(asked["validation"])
-    turns = Turns(lambda: validated(model, validation), products_of(run))
+    turns = Turns(lambda: validated(model, validation), products_of(run), parts.started)
     trainer.add_callback(InTurns(run, turns))
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     tell(ready=True, decisions=decisions.texts(), learned_weights=learned)

@@ -1,8 +1,8 @@
 """How a trainer under measurement takes turns with the others: it does one optimiser step whenever it is told to.
 
 Used by every script of this folder, in whatever environment that runs: only torch and the standard library are needed.
-Commands come line by line on standard input (`step`, `gemm`, `products`, `validate`); answers are lines of JSON after a
-mark.
+Commands come line by line on standard input (`step`, `parts`, `gemm`, `products`, `validate`); answers are lines of
+JSON after a mark.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ MARK = "@answer "
 IGNORED = -100
 _GEMM, _GEMM_TIMES = 2048, 5
 Product = tuple[tuple[int, int, int], float]
+Profile = Callable[[], Callable[[], dict[str, float]]]
 
 
 def options() -> dict[str, Any]:
@@ -43,16 +44,21 @@ class Turns:
     Args:
         validate: loss on the validation rows.
         products: shapes (tokens, width, outputs) of the products of a step, each with how often it occurs.
+        profile: starts a measurement of a step's parts; what it returns ends it and tells them.
     """
 
-    def __init__(self, validate: Callable[[], float], products: Sequence[Product] = ()) -> None:
-        self.validate, self.products, self.began = validate, products, 0.0
+    def __init__(
+        self, validate: Callable[[], float], products: Sequence[Product] = (), profile: Profile | None = None
+    ) -> None:
+        self.validate, self.products, self.profile, self.began = validate, products, profile, 0.0
+        self.parts: Callable[[], dict[str, float]] | None = None
 
     def wait(self) -> None:
         """Answer questions until a step is asked for; the process ends when nobody asks any more."""
         for line in iter(sys.stdin.readline, ""):
             command = line.strip()
-            if command == "step":
+            if command in ("step", "parts"):
+                self.parts = self.profile() if command == "parts" and self.profile else None
                 self.began = time.perf_counter()
                 return
             if command == "validate":
@@ -64,7 +70,9 @@ class Turns:
         os._exit(0)
 
     def done(self, tokens: int, loss: float) -> None:
-        tell(seconds=time.perf_counter() - self.began, tokens=int(tokens), loss=float(loss))
+        seconds = time.perf_counter() - self.began
+        parts = {"parts": self.parts()} if self.parts else {}
+        tell(seconds=seconds, tokens=int(tokens), loss=float(loss), **parts)
 
 
 def gemm_rate() -> float:
