@@ -8,8 +8,10 @@ every pair is held out once. Each fold trains SFT on the chosen answers, and goe
 with SFT for as much work again (`sft_longer`), so that DPO and IPO do not win by training longer.
 
 Preference accuracy is the share of held-out pairs with log p(chosen) > log p(rejected): `plain` compares the sums over
-an answer's tokens, `per_token` their means. Differences to SFT are paired by pair (a pair's mean over the seeds), with
-a 95% percentile bootstrap over pairs.
+an answer's tokens, which the lengths of two answers decide nearly alone, `per_token` their means, and `over_base` how
+much likelier than under the base model each became: the implicit reward of DPO (Rafailov et al. 2023, section 4) with
+one reference for all variants; a tie counts half. Differences to SFT are paired by pair (a pair's mean over the seeds),
+with a 95% percentile bootstrap over pairs.
 
 What is done is kept in WORK/results.json after every variant: the same command goes on from there.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 from collections.abc import Sequence
@@ -45,6 +48,7 @@ _TINY_SETTINGS: dict[str, Any] = {
 }
 _SHORT_SETTINGS = dict.fromkeys(_SETTINGS, _TINY_SETTINGS)
 _HELD_OUT = 200
+MEASURES = ("plain", "per_token", "over_base")
 
 
 def main() -> None:
@@ -128,38 +132,43 @@ def fold(
         if variant not in results.found.get(name, {}):
             adapter = train_variant(variant, base, learn, settings, seed, place)
             results.add(name, variant, measure(base, adapter, held))
-            plain, per_token = (accuracy(results.found[name][variant], by) for by in ("plain", "per_token"))
-            print(f"{name:<16}{variant:<12}plain {plain:6.1%}   per token {per_token:6.1%}", flush=True)
+            measured = results.found[name]
+            told = (f"{by} {accuracy(measured[variant], measured['base'], by):6.1%}" for by in MEASURES)
+            print(f"{name:<16}{variant:<12}{'   '.join(told)}", flush=True)
     forget(place)
 
 
-def right(values: Sequence[float], by: str) -> bool:
-    """Whether the chosen answer of a measured pair is the likelier one."""
+def right(values: Sequence[float], base: Sequence[float], by: str) -> float:
+    """1 where the chosen answer of a measured pair is the likelier one, 0 where it is not, 0.5 for a tie."""
     chosen, chosen_tokens, rejected, rejected_tokens = values
-    return chosen > rejected if by == "plain" else chosen / chosen_tokens > rejected / rejected_tokens
+    if by == "per_token":
+        margin = chosen / chosen_tokens - rejected / rejected_tokens
+    else:
+        margin = chosen - rejected - (base[0] - base[2] if by == "over_base" else 0)
+    return (1 + math.copysign(1, margin)) / 2 if margin else 0.5
 
 
-def accuracy(measured: Measured, by: str) -> float:
-    return statistics.fmean(right(values, by) for values in measured.values())
+def accuracy(measured: Measured, base: Measured, by: str) -> float:
+    return statistics.fmean(right(values, base[pair], by) for pair, values in measured.items())
 
 
 def summaries(results: Results) -> dict[str, Any]:
     """For each set: accuracy of every variant, and what DPO and IPO gain over both ways of SFT."""
     return {
-        kind: {by: _summary(_by_pair(results, kind, by)) for by in ("plain", "per_token")}
+        kind: {by: _summary(_by_pair(results, kind, by)) for by in MEASURES}
         for kind in sorted({name.split("/")[0] for name in results.found})
     }
 
 
 def _by_pair(results: Results, kind: str, by: str) -> dict[str, dict[str, float]]:
     """variant → pair → share of seeds in which it is right. Generated pairs are other pairs in every seed."""
-    found: dict[str, dict[str, list[bool]]] = {}
+    found: dict[str, dict[str, list[float]]] = {}
     for name, variants in results.found.items():
         if name.split("/")[0] == kind and len(variants) == len(VARIANTS):
             for variant, measured in variants.items():
                 for pair, values in measured.items():
                     own = f"{name}/{pair}" if kind == "generated" else pair
-                    found.setdefault(variant, {}).setdefault(own, []).append(right(values, by))
+                    found.setdefault(variant, {}).setdefault(own, []).append(right(values, variants["base"][pair], by))
     return {variant: {pair: statistics.fmean(v) for pair, v in pairs.items()} for variant, pairs in found.items()}
 
 
