@@ -16,7 +16,9 @@ from tasks.train.packing import Segments, by_row, by_token
 _BLOCKS = frozenset({"LlamaDecoderLayer"})
 _SILU = frozenset({"SiLU", "SiLUActivation"})
 _LAYERS_OF_A_BLOCK = 7  # q, k, v, o, gate, up, down
-_SHORT_SCORES = 4_000_000  # elements; 8 MB in bf16
+# Scores of attention. At once: 8 MB in bf16, which stay in a processor's cache. Of one row: 333 tokens with nine
+# heads; of longer rows in large numbers, what is kept of their scores would outgrow what is kept of everything else.
+_SHORT_SCORES, _ROW_SCORES = 4_000_000, 1_000_000
 
 
 def fuse(model: Any, kernels: Kernels = EAGER) -> dict[str, int]:
@@ -154,12 +156,17 @@ def _attention_forward(
 def _attend(heads: Tensor, kv: int, scale: float) -> Tensor:
     """(rows, positions, query, key and value heads, width) → (rows, positions, query heads * width).
 
-    The short form where a layer's scores fit a processor's cache, torch's own kernel otherwise.
+    The short form where the scores of all rows fit a processor's cache, or of some rows at a time if they are short;
+    else torch's own kernel, which takes up to eight times as long for short rows (bench/train.py, mfu).
     """
     rows, length, count, _ = heads.shape
     query, key, value = torch.split(heads, [count - 2 * kv, kv, kv], dim=2)
-    if query.device.type == "cpu" and rows * query.shape[2] * length * length <= _SHORT_SCORES:
-        return apply(ShortAttention, query, key, value, scale)
+    of_a_row = query.shape[2] * length**2
+    at_once = _SHORT_SCORES // of_a_row
+    if query.device.type == "cpu" and at_once and (rows <= at_once or of_a_row <= _ROW_SCORES):
+        parts = zip(*(torch.split(x, at_once) for x in (query, key, value)), strict=True)
+        done = [apply(ShortAttention, *part, scale) for part in parts]
+        return torch.cat(done) if len(done) > 1 else done[0]
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))
     grouped = q.shape[1] != k.shape[1]
     out = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch.nn import functional
 
 from tasks.inference.weights import load_base
 from tasks.train import llama_layers
+from tasks.train.fused import apply
 from tasks.train.llama_layers import fuse, is_fused
 
 
@@ -38,7 +40,7 @@ def loss_and_gradients(model: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor
     return loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("short_scores", [4_000_000, 0])
+@pytest.mark.parametrize("short_scores", [4_000_000, 1_500, 0])
 def test_a_fused_model_learns_the_same(tiny_model: Path, monkeypatch: pytest.MonkeyPatch, short_scores: int) -> None:
     monkeypatch.setattr(llama_layers, "_SHORT_SCORES", short_scores)
     plain, fused = adapted(tiny_model), adapted(tiny_model)
@@ -48,6 +50,29 @@ def test_a_fused_model_learns_the_same(tiny_model: Path, monkeypatch: pytest.Mon
     assert gradients.keys() == fused_gradients.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(fused_gradients[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("rows", "length", "pieces"),
+    [(16, 75, [16]), (80, 75, [79, 1]), (2, 400, [2]), (9, 300, [4, 4, 1]), (6, 400, []), (1, 700, [])],
+)
+def test_many_short_rows_attend_some_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, rows: int, length: int, pieces: list[int]
+) -> None:
+    """With nine heads, as SmolLM2-135M has; the values are those of torch's own kernel."""
+    taken: list[int] = []
+
+    def noted(function: Any, *arguments: Any) -> torch.Tensor:
+        taken.append(len(arguments[0]))
+        return apply(function, *arguments)
+
+    monkeypatch.setattr(llama_layers, "apply", noted)
+    heads = torch.randn(rows, length, 9 + 2 * 3, 8, generator=torch.Generator().manual_seed(1))
+    found = llama_layers._attend(heads, 3, 0.3)
+    query, key, value = (x.transpose(1, 2) for x in torch.split(heads, [9, 3, 3], dim=2))
+    scores = functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=0.3, enable_gqa=True)
+    torch.testing.assert_close(found, scores.transpose(1, 2).flatten(2), rtol=1e-4, atol=1e-5)
+    assert taken == pieces
 
 
 def test_joined_weights_are_kept_once(tiny_model: Path) -> None:

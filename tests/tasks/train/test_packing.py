@@ -68,7 +68,7 @@ def test_every_row_of_a_thousand_has_the_loss_it_has_alone(tiny_model: Path, fus
         assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) < 1e-5
 
 
-@pytest.mark.parametrize("short_scores", [4_000_000, 0])
+@pytest.mark.parametrize("short_scores", [4_000_000, 5_000, 0])
 def test_a_changed_row_changes_no_other(tiny_model: Path, monkeypatch: pytest.MonkeyPatch, short_scores: int) -> None:
     monkeypatch.setattr(llama_layers, "_SHORT_SCORES", short_scores)
     model = model_of(tiny_model, fused=True)
