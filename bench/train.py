@@ -41,6 +41,7 @@ PLAIN = {
     "activation_checkpointing": "on",  # TRL's default
     "micro_batch_rows": PLAIN_ROWS,  # TRL's default
 }
+IN_TWO = {"compile": "on", "micro_batch_rows": LARGE_ROWS // 2}  # what computes a large batch fastest on two cores
 OUT = Path(".bench") / "train.json"
 
 
@@ -147,7 +148,7 @@ def plain(material: Material) -> dict[str, Any]:
 
 
 def full(material: Material) -> dict[str, Any]:
-    many: dict[str, Any] = {"batch_rows": LARGE_ROWS}
+    many: dict[str, Any] = {"batch_rows": LARGE_ROWS, "recipe": IN_TWO}
     variants = [
         material.variant("lora", "tuneloop_sft", adapter="lora", **many),
         material.variant("full", "tuneloop_sft", adapter="full", **many),
@@ -166,12 +167,14 @@ def full(material: Material) -> dict[str, Any]:
 
 
 def mfu(material: Material) -> dict[str, Any]:
-    in_two = {"compile": "on", "micro_batch_rows": LARGE_ROWS // 2}  # micro-batches of 3,000 tokens instead of 1,200
     variants = [
         material.variant("desk", "tuneloop_sft"),
         material.variant("4096", "tuneloop_sft", batch_rows=LARGE_ROWS),
         material.variant("4096-compiled", "tuneloop_sft", batch_rows=LARGE_ROWS, recipe={"compile": "on"}),
-        material.variant("4096-in-two", "tuneloop_sft", batch_rows=LARGE_ROWS, recipe=in_two),
+        material.variant("4096-in-two", "tuneloop_sft", batch_rows=LARGE_ROWS, recipe=IN_TWO),
+        material.variant(
+            "4096-in-five", "tuneloop_sft", batch_rows=LARGE_ROWS, recipe=IN_TWO | {"micro_batch_rows": ROWS}
+        ),
     ]
     found = rounds(variants, material.pairs, warm=1, gemm=True)
     lengths, learned = row_lengths(material.files["desk"])
