@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import statistics
 from collections.abc import Sequence
@@ -145,7 +144,7 @@ def right(values: Sequence[float], base: Sequence[float], by: str) -> float:
         margin = chosen / chosen_tokens - rejected / rejected_tokens
     else:
         margin = chosen - rejected - (base[0] - base[2] if by == "over_base" else 0)
-    return (1 + math.copysign(1, margin)) / 2 if margin else 0.5
+    return 0.5 if margin == 0 else float(margin > 0)
 
 
 def accuracy(measured: Measured, base: Measured, by: str) -> float:

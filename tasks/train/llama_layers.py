@@ -17,7 +17,7 @@ _BLOCKS = frozenset({"LlamaDecoderLayer"})
 _SILU = frozenset({"SiLU", "SiLUActivation"})
 _LAYERS_OF_A_BLOCK = 7  # q, k, v, o, gate, up, down
 # Scores of attention. At once: 8 MB in bf16, which stay in a processor's cache. Of one row: 333 tokens with nine
-# heads; of longer rows in large numbers, what is kept of their scores would outgrow what is kept of everything else.
+# heads; of many longer rows the gain is smaller, and their scores are kept for the backward pass.
 _SHORT_SCORES, _ROW_SCORES = 4_000_000, 1_000_000
 
 

@@ -77,7 +77,7 @@ def recorded(home: Path) -> dict[str, int]:
     return dict(rows)
 
 
-def wait_until_gone(process: tuple[int, float], seconds: float = 60.0) -> None:
+def wait_until_gone(process: tuple[int, float], seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
     while is_alive(*process):
         assert time.monotonic() < deadline

@@ -68,7 +68,7 @@ def gateway(home: Path, *arguments: str) -> Iterator[Running]:
         yield Running(announced["url"], key, home, process)
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=20)
 
 
 @pytest.fixture(scope="module")

@@ -74,8 +74,8 @@ def test_pieces_then_the_whole(engine: Held, generation: Generation) -> None:
     logged = list[Done]()
     asked, items = job(engine, on_done=logged.append)
     generation.submit(asked)
-    assert [items.get(timeout=60), items.get(timeout=60)] == ["one", " two"]
-    done = items.get(timeout=60)
+    assert [items.get(timeout=5), items.get(timeout=5)] == ["one", " two"]
+    done = items.get(timeout=5)
     assert isinstance(done, Done)
     assert (done.text, done.finished.reason) == ("one two", "stop")
     assert logged == [done]
@@ -84,7 +84,7 @@ def test_pieces_then_the_whole(engine: Held, generation: Generation) -> None:
 def test_a_full_queue_refuses(engine: Held, generation: Generation) -> None:
     first, items = job(engine)
     generation.submit(first)
-    assert items.get(timeout=60) == "one"
+    assert items.get(timeout=5) == "one"
     for _ in range(2):
         generation.submit(job(engine)[0])
     with pytest.raises(ApiError) as full:
@@ -99,14 +99,14 @@ def test_a_broken_answer_is_an_error_and_the_next_one_works(
     engine.go.set()
     broken, errors = job(engine, "fail")
     generation.submit(broken)
-    error = errors.get(timeout=60)
+    error = errors.get(timeout=5)
     assert isinstance(error, ApiError)
     assert error.status == 500
     assert "RuntimeError" in caplog.text
     assert SECRET not in caplog.text
     working, items = job(engine)
     generation.submit(working)
-    assert items.get(timeout=60) == "one"
+    assert items.get(timeout=5) == "one"
 
 
 def test_what_nobody_waits_for_is_not_made_but_what_was_made_is_logged(engine: Held, generation: Generation) -> None:
@@ -114,12 +114,12 @@ def test_what_nobody_waits_for_is_not_made_but_what_was_made_is_logged(engine: H
     first, items = job(engine, on_done=logged.append)
     second, _ = job(engine, on_done=never.append)
     generation.submit(first)
-    assert items.get(timeout=60) == "one"
+    assert items.get(timeout=5) == "one"
     generation.submit(second)
     second.cancelled.set()
     first.cancelled.set()
     engine.go.set()
-    while not isinstance(done := items.get(timeout=60), Done):
+    while not isinstance(done := items.get(timeout=5), Done):
         continue
     assert done.finished.completion_tokens <= 2
     assert logged == [done]

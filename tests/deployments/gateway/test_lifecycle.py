@@ -95,4 +95,4 @@ def test_it_ends_when_its_parent_closes_the_pipe(registry_home: Path) -> None:
     assert process.stdout is not None
     assert "listening" in process.stdout.readline()
     process.stdin.close()
-    assert process.wait(timeout=60) == 129
+    assert process.wait(timeout=20) == 129

@@ -46,7 +46,7 @@ def child(home: Path, said: Path) -> Iterator[Child]:
 
 
 def tick_until(child: Child, phase: str, reason: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 15
     while (child.phase, child.reason) != (phase, reason):
         assert time.monotonic() < deadline, (child.phase, child.reason)
         child.tick(set())

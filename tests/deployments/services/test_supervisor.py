@@ -20,7 +20,7 @@ from deployments.services.spec import Ports, Request, write_request
 STACK = Path(__file__).with_name("fake_stack.py")
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 15.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
@@ -114,7 +114,7 @@ def test_children_end_with_a_killed_supervisor(home: Path, stacks: Callable[...,
     stack = stacks("")
     stack.wait_healthy()
     stack.process.kill()
-    wait_for(lambda: marked(home) == [], seconds=60)
+    wait_for(lambda: marked(home) == [], seconds=5)
     assert all(s.state == "stopped" for s in control.status())
 
 
@@ -123,7 +123,7 @@ def test_down_finds_what_outlived_a_killed_supervisor(home: Path, stacks: Callab
     stack.wait_healthy()
     stack.process.kill()
     stack.process.wait()
-    wait_for(lambda: [p.name() for p in marked(home)] == ["sleep"], seconds=60)
+    wait_for(lambda: [p.name() for p in marked(home)] == ["sleep"], seconds=5)
     assert any("left behind" in name for name in control.down().ended)
     assert marked(home) == []
     assert control.status() == ()

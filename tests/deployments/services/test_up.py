@@ -166,7 +166,7 @@ def test_services_end_with_a_supervisor_that_is_killed(running: tuple[Path, cont
     supervision = state.read(home)
     assert supervision is not None
     psutil.Process(supervision.pid).kill()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 15
     # A process that is just ending has no environment to be recognised by any more, and still counts as alive.
     while marked(home) or {s.state for s in control.status()} != {"stopped"}:
         assert time.monotonic() < deadline, [s.state for s in control.status()]

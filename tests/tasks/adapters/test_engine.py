@@ -87,7 +87,7 @@ def test_workers_end_with_their_parent() -> None:
     assert workers
     parent.kill()
     parent.wait()
-    _, alive = psutil.wait_procs(workers, timeout=60)
+    _, alive = psutil.wait_procs(workers, timeout=10)
     assert alive == []
 
 
