@@ -96,6 +96,7 @@ def _reason(pair: tuple[str, str], reasons: dict[Case, str]) -> str:
 
 def possible(case: Case, model: Path) -> str:
     """Why this configuration cannot be trained, as the product says it; empty where it can."""
+    from tasks.adapters.devices import cpu_multiplies_bf16
     from tasks.adapters.threads import physical_cores
     from tasks.errors import TuneloopError
     from tasks.train.config import TrainConfig
@@ -104,7 +105,8 @@ def possible(case: Case, model: Path) -> str:
     from tasks.train.recipe import Facts, resolve_recipe
     from tasks.train.shape import read_shape
 
-    machine = Machine(cuda=False, free_bytes=10**10, compiler=True, cores=physical_cores())
+    bf16 = cpu_multiplies_bf16()
+    machine = Machine(cuda=False, free_bytes=10**10, compiler=True, cores=physical_cores(), multiplies_bf16=bf16)
     try:
         recipe = resolve_recipe(TrainConfig.model_validate(case.values()), Facts(rows=ROWS, parameters=10**5)).recipe
         decisions = decide(recipe, 10**5, 10**5, machine, read_shape(model))

@@ -7,7 +7,7 @@ long_tail  the same texts, joined to rows of very different length
 compile    with torch.compile, its cost before the first step included, over a run of stated length
 plain      every switch off against TRL's own step, at least 20 short pairs
 full       LoRA over our own full fine-tuning, against what the FLOP formula allows, at 4,096 tokens a step
-mfu        FLOPs of tokens that ran over the bf16 GEMM rate of the same process in the same minute
+mfu        FLOPs of tokens that ran over the GEMM rate of the same process in the same minute, in the type computed in
 tricks     each switch alone, over the plain step
 
 Every trainer is a process of its own; they take turns step by step. Each section's result is added to FILE, so that

@@ -48,6 +48,7 @@ TESTS: dict[str, str] = {
     "compile": f"{_TRAIN}/test_sft.py::test_layers_are_prepared_only_as_decided",
     "expand_nf4": f"{_TRAIN}/test_trainer.py::test_dropout_and_quantisation_matter",
     "activation_checkpointing": f"{_TRAIN}/test_sft.py::test_checkpointed_activations_are_computed_twice",
+    "precision": f"{_TRAIN}/test_trainer.py::test_precision_matters",
     "engine": f"{_TRAIN}/engines/test_choose.py::test_what_is_chosen",
     "processes": f"{_TRAIN}/engines/test_choose.py::test_what_is_chosen",
     "max_attempts": f"{_TRAIN}/test_supervise.py::test_a_trainer_that_is_always_killed_is_given_up",

@@ -1,7 +1,7 @@
 """LoRA fine-tuning with LitGPT: the loop of `litgpt finetune_lora` (litgpt/finetune/lora.py, `fit`) on our rows.
 
-All linear layers are adapted, precision is bf16-true (the documentation's advice where memory counts), micro-batches
-are padded and of the recipes' size for this model.
+All linear layers are adapted, precision is bf16-true (the documentation's advice where memory counts) or 32-true on a
+processor without instructions for bf16, micro-batches are padded and of the recipes' size for this model.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ import torch
 from litgpt.lora import GPT, Config, mark_only_lora_as_trainable
 from litgpt.scripts.convert_hf_checkpoint import convert_hf_checkpoint
 from litgpt.utils import chunked_cross_entropy
-from turns import IGNORED, Turns, mean_loss, options, rows_of, tell
+from turns import IGNORED, Turns, computed_in, mean_loss, options, rows_of, tell
 
 MICRO_BATCH = 8
 
 
 def main() -> None:
     asked = options()
-    fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1, precision="bf16-true")
+    fabric = lightning_fabric.Fabric(
+        accelerator="cpu", devices=1, precision="bf16-true" if computed_in() == torch.bfloat16 else "32-true"
+    )
     with fabric.init_module():
         model = GPT(Config.from_name("SmolLM2-135M-Instruct", **adapters(asked["rank"])))
     weights = torch.load(converted(Path(asked["model"])) / "lit_model.pth", mmap=True, weights_only=True)
@@ -51,7 +53,7 @@ def converted(model: Path) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="litgpt-bench-"))
     for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(model / name, folder / name)
-    convert_hf_checkpoint(folder, model_name="SmolLM2-135M-Instruct", dtype="bfloat16")
+    convert_hf_checkpoint(folder, model_name="SmolLM2-135M-Instruct", dtype=str(computed_in()).removeprefix("torch."))
     return folder
 
 

@@ -1,7 +1,8 @@
 """Supervised fine-tuning as TRL's documentation shows it: SFTTrainer with a LoraConfig and, for QLoRA, a 4-bit base.
 
 What is set differs from the documentation's defaults only where both sides have to do the same: model, rows, effective
-batch, rank, learning rate and its schedule. Activation checkpointing, bf16, micro-batch, attention: TRL's defaults.
+batch, rank, learning rate and its schedule. Activation checkpointing, micro-batch, attention: TRL's defaults. bf16 is
+its default too; on a processor without instructions for it both sides compute in fp32.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from bench.train_peers.turns import Turns, mean_loss, options, rows_of, tell
+from bench.train_peers.turns import Turns, computed_in, mean_loss, options, rows_of, tell
 
 
 def main() -> None:
@@ -32,6 +33,7 @@ def main() -> None:
         "report_to": "none",
         "save_strategy": "no",
         "use_cpu": True,
+        "bf16": computed_in() == torch.bfloat16,
         "dataset_kwargs": {"skip_prepare_dataset": True},  # the rows are token ids already
         "seed": 17,
     }
@@ -51,17 +53,16 @@ def main() -> None:
 
 
 def load(folder: str, adapter: str) -> Any:
+    kind = computed_in()
     if adapter != "qlora":
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=kind)
     config = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=kind,
     )
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.bfloat16, quantization_config=config, device_map={"": "cpu"}
-    )
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=kind, quantization_config=config, device_map={"": "cpu"})
 
 
 def lora(rank: int) -> Any:

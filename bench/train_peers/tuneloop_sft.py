@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 
 from bench.train_peers import parts
 from bench.train_peers.turns import Product, Turns, mean_loss, options, rows_of, tell
+from tasks.adapters.devices import cpu_multiplies_bf16
 from tasks.adapters.threads import physical_cores
 
 
@@ -51,7 +52,8 @@ def prepared(asked: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
     steps = plan_steps(lengths, config)[: asked["steps"]]
     folder = Path(tempfile.mkdtemp(prefix="tuneloop-bench-"))
     job = Job(base=base, rows=folder / "none", dataset_digest="", config=config, work=folder, key="")
-    machine = Machine(cuda=False, free_bytes=8_000_000_000, compiler=True, cores=physical_cores())
+    bf16 = cpu_multiplies_bf16()
+    machine = Machine(cuda=False, free_bytes=8_000_000_000, compiler=True, cores=physical_cores(), multiplies_bf16=bf16)
     shape, largest = read_shape(Path(base.path)), largest_micro_batch(steps, lengths)
     decisions = decide(config, base.parameters, sum(lengths), machine, shape, largest)
     objective = objective_of(config, 8192, 2)

@@ -38,6 +38,14 @@ def tell(**answer: Any) -> None:
     print(MARK + json.dumps(answer), flush=True)
 
 
+def computed_in() -> Any:
+    """The tensor type that every trainer computes in: bf16 where the processor has instructions for it, else fp32."""
+    import torch
+
+    words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
+    return torch.bfloat16 if words & {"avx512_bf16", "amx_bf16"} else torch.float32
+
+
 class Turns:
     """Waits for its turn, and says how long it took.
 
@@ -76,10 +84,10 @@ class Turns:
 
 
 def gemm_rate() -> float:
-    """FLOP/s of a bf16 product of two square matrices in this process, the median of a few."""
+    """FLOP/s of a product of two square matrices in this process, the median of a few."""
     import torch
 
-    x = torch.randn(_GEMM, _GEMM).to(torch.bfloat16)
+    x = torch.randn(_GEMM, _GEMM).to(computed_in())
     seconds = []
     for _ in range(_GEMM_TIMES):
         began = time.perf_counter()
@@ -94,8 +102,8 @@ def products_rate(products: Sequence[Product]) -> float:
 
     seconds, work = 0.0, 0.0
     for (tokens, width, outputs), times in products:
-        x, grad = (torch.randn(tokens, n).to(torch.bfloat16) for n in (width, outputs))
-        weight = torch.randn(outputs, width).to(torch.bfloat16)
+        x, grad = (torch.randn(tokens, n).to(computed_in()) for n in (width, outputs))
+        weight = torch.randn(outputs, width).to(computed_in())
         found = []
         for _ in range(_GEMM_TIMES):
             began = time.perf_counter()
@@ -112,7 +120,8 @@ def mean_loss(logits_of: Callable[[Any], Any], rows: Sequence[dict[str, list[int
     import torch
 
     total, count = 0.0, 0
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    kind = computed_in()
+    with torch.no_grad(), torch.autocast("cpu", kind, enabled=kind == torch.bfloat16):
         for row in rows:
             ids, labels = torch.tensor([row["input_ids"]]), torch.tensor(row["labels"])[1:]
             logits = logits_of(ids)[0, :-1].float()

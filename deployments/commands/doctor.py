@@ -19,6 +19,7 @@ from rich.table import Table
 from deployments.commands.config import AsJson
 from deployments.commands.console import out, print_json
 from deployments.environment import MIN_FREE_MB, use_home
+from tasks.adapters.devices import cpu_multiplies_bf16
 from tasks.settings import Settings
 
 Verdict = Literal["ok", "warning", "failed"]
@@ -127,18 +128,18 @@ def _package_look(name: str) -> Callable[[], Check]:
 
 
 def _cpu_bf16() -> Check:
-    flags = Path("/proc/cpuinfo")
-    found = flags.exists() and "avx512_bf16" in flags.read_text(encoding="utf-8", errors="replace")
-    if found:
+    if cpu_multiplies_bf16():
         return Check("cpu", "ok", "bf16 instructions found")
-    return Check("cpu", "warning", "no bf16 instructions", "training works, several times slower")
+    return Check("cpu", "ok", "no bf16 instructions: models are computed in fp32")
 
 
 def gemm_gflops(seconds: float = 0.5) -> float:
-    """Rate of bf16 matrix products of 2048² on this machine, in GFLOP/s (2·n³ operations each)."""
+    """Rate of matrix products of 2048² in the type that models are computed in, in GFLOP/s (2·n³ operations each)."""
     import torch
 
-    a = torch.randn(_GEMM_SIZE, _GEMM_SIZE, dtype=torch.bfloat16)
+    from tasks.inference.precision import native_precision, torch_type
+
+    a = torch.randn(_GEMM_SIZE, _GEMM_SIZE, dtype=torch_type(native_precision("cpu")))
     a @ a
     count, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
@@ -148,12 +149,14 @@ def gemm_gflops(seconds: float = 0.5) -> float:
 
 
 def _speed() -> Check:
+    from tasks.inference.precision import native_precision
+
     rate = gemm_gflops()
     slow = rate < 300
     return Check(
         "speed",
         "warning" if slow else "ok",
-        f"{rate:.0f} GFLOP/s in bf16 products",
+        f"{rate:.0f} GFLOP/s in {native_precision('cpu')} products",
         f"times in the documents are for 830; expect {830 / rate:.1f} times as long" if slow else "",
     )
 

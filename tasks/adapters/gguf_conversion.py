@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tasks.adapters.devices import cpu_multiplies_bf16
 from tasks.adapters.processes import die_with_parent, emit
 from tasks.chat_template import neutral_template
 from tasks.contracts import Message, Record
@@ -109,7 +110,8 @@ def _greedy_answer(folder: Path, tokenizer: Any, question: str, max_new_tokens: 
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.bfloat16)
+    kind = torch.bfloat16 if cpu_multiplies_bf16() else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=kind)
     prompt = torch.tensor([encode_prompt(tokenizer, [Message(role="user", content=question)])])
     made = model.generate(
         input_ids=prompt,

@@ -14,7 +14,7 @@ from tasks.contracts.outcomes import (
     ServedModel,
     SystemScores,
 )
-from tasks.contracts.record import Digest, Outcome, Quantization, Record, Split
+from tasks.contracts.record import Digest, Outcome, Precision, Quantization, Record, Split
 from tasks.contracts.rows import DatasetVersion, Message, Row, RowCounts, RowOrigin, Rows, ToolCall, ValidatedRows
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "LossPoint",
     "Message",
     "Outcome",
+    "Precision",
     "Quantization",
     "Record",
     "RegisteredModel",

@@ -10,6 +10,7 @@ Digest = str
 Split = Literal["train", "test"]
 Outcome = Literal["kept", "merged", "quarantined"]
 Quantization = Literal["nf4", "int8", "none"]
+Precision = Literal["bf16", "fp32"]  # the type that products are computed in
 
 
 class Record(BaseModel):

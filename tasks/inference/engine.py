@@ -36,7 +36,7 @@ class Engine:
 
     @classmethod
     def load(cls, base: BaseModelRef, adapter: Path | None, quantization: Quantization) -> Engine:
-        """Load from disk. nf4: the base has the values of 4-bit training, expanded to bf16.
+        """Load from disk. nf4: the base has the values of 4-bit training, expanded to dense weights.
 
         `adapter` is the folder of an adapter, or of a fully trained model: then only tokenizer and template are the
         base's.

@@ -1,6 +1,6 @@
 """Low-rank adapters at inference: read from a PEFT folder and computed beside the base weights, never merged.
 
-Merging would round base plus update to bf16 again: other numbers than in training. Computed apart, an adapter costs
+Merging would round base plus update once more: other numbers than in training. Computed apart, an adapter costs
 two small products a layer. LoRA, rsLoRA (another scale) and DoRA (a trained length for each row of the weights).
 """
 
@@ -40,7 +40,7 @@ def attach(model: Any, folder: Path) -> None:
         up = tensors.pop(f"{_PREFIX}{name}.lora_B.weight", None)
         magnitude = tensors.pop(f"{_PREFIX}{name}.lora_magnitude_vector", None)
         if down is not None and up is not None:
-            _adapt(layer, down, up * scale, magnitude)
+            _adapt(layer, down, up * scale, magnitude, model.get_input_embeddings().weight.dtype)
     if tensors:
         left = next(iter(tensors))
         raise UsageError("the adapter does not fit the base model", where=str(folder), why=f"no layer for {left}")
@@ -59,12 +59,17 @@ def _check_plain(config: dict[str, Any], folder: Path) -> None:
         raise UsageError("this kind of adapter is not supported", where=str(folder), why=f"set: {', '.join(odd)}")
 
 
-def _adapt(layer: Any, down: torch.Tensor, up: torch.Tensor, magnitude: torch.Tensor | None) -> None:
-    """Add `(x down^T) up^T` to what the layer computes; with a magnitude, each output is then scaled to its length."""
+def _adapt(
+    layer: Any, down: torch.Tensor, up: torch.Tensor, magnitude: torch.Tensor | None, computed_in: torch.dtype
+) -> None:
+    """Add `(x down^T) up^T` to what the layer computes; with a magnitude, each output is then scaled to its length.
+
+    A quantised layer has no type that is computed in; it is that of its inputs.
+    """
     import torch
 
     place = layer.weight.device
-    kind = layer.weight.dtype if layer.weight.dtype.is_floating_point else torch.bfloat16
+    kind = layer.weight.dtype if layer.weight.dtype.is_floating_point else computed_in
     a = down.to(place, kind).t().contiguous()
     b = up.to(place, kind).t().contiguous()
     length = None if magnitude is None else _length_share(layer.weight, down, up, magnitude)

@@ -1,7 +1,7 @@
-"""Base weights the way training and inference both see them: bf16, NF4 values expanded to bf16, or 8-bit layers.
+"""Base weights the way training and inference both see them: dense, NF4 values expanded to dense, or 8-bit layers.
 
 NF4 keeps 16 values a weight block of 64; expanding them once gives exactly the numbers a 4-bit layer computes with,
-at the speed of a dense layer, for 2 bytes a weight instead of about half a byte.
+at the speed of a dense layer, for 2 bytes a weight (4 in fp32) instead of about half a byte.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.adapters.threads import physical_cores
-from tasks.contracts import Quantization
+from tasks.contracts import Precision, Quantization
+from tasks.inference.precision import native_precision, torch_type
 
 if TYPE_CHECKING:
     import torch
@@ -20,43 +21,51 @@ NF4_BLOCK = 64
 WHOLE_MODEL = "model.safetensors"  # what a fully trained model's folder holds in place of an adapter
 
 
-def load_base(folder: Path, quantization: Quantization, device: str = "") -> Any:
-    """The causal language model in `folder`, frozen, in bf16.
+def load_base(folder: Path, quantization: Quantization, device: str = "", precision: Precision | None = None) -> Any:
+    """The causal language model in `folder`, frozen, in the given precision or that of the device it computes on.
 
     It lies on the given device, else on the GPU where there is one. With nf4 its linear layers hold expanded NF4
     values, with int8 they are the 8-bit layers of LLM.int8().
     """
     if quantization == "int8":
-        return load_base_in_8bit(folder)
+        return load_base_in_8bit(folder, precision)
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     torch.set_num_threads(physical_cores())
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.bfloat16, local_files_only=True)
-    model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().requires_grad_(False)
+    kind = torch_type(precision or native_precision(_default_device()))
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=kind, local_files_only=True)
+    model = model.to(device or _default_device()).eval().requires_grad_(False)
     if quantization == "nf4":
         expand_nf4(model)
     return model
 
 
-def load_base_in_4bit(folder: Path) -> Any:
-    """The same model with its linear layers kept as bitsandbytes 4-bit layers, computing in bf16."""
+def _default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_base_in_4bit(folder: Path, precision: Precision | None = None) -> Any:
+    """The same model with its linear layers kept as bitsandbytes 4-bit layers."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     torch.set_num_threads(physical_cores())
+    kind = torch_type(precision or native_precision(_default_device()))
     config = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-        bnb_4bit_quant_storage=torch.bfloat16,
+        bnb_4bit_compute_dtype=kind,
+        bnb_4bit_quant_storage=kind,  # FSDP2 splits only weights of one type
     )
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     model = AutoModelForCausalLM.from_pretrained(
-        str(folder), dtype=torch.bfloat16, local_files_only=True, quantization_config=config, device_map={"": device}
+        str(folder), dtype=kind, local_files_only=True, quantization_config=config, device_map={"": device}
     )
     _keep_gradients(model)
     return model.eval().requires_grad_(False)
@@ -75,7 +84,7 @@ def _keep_gradients(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def load_base_in_8bit(folder: Path) -> Any:
+def load_base_in_8bit(folder: Path, precision: Precision | None = None) -> Any:
     """The same model with its linear layers kept as bitsandbytes 8-bit layers (LLM.int8(), arXiv 2208.07339).
 
     Weights and, for each batch, inputs are rounded to 8 bits; columns of large inputs are computed in 16 bits. What
@@ -90,7 +99,7 @@ def load_base_in_8bit(folder: Path) -> Any:
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     model = AutoModelForCausalLM.from_pretrained(
         str(folder),
-        dtype=torch.bfloat16,
+        dtype=torch_type(precision or native_precision(_default_device())),
         local_files_only=True,
         quantization_config=BitsAndBytesConfig(load_in_8bit=True),
         device_map={"": device},

@@ -54,15 +54,15 @@ def load(settings: dict[str, Any], options: Any) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(str(HERE / "tokenizer"))
-    whole = HERE / "model"
+    kind, whole = computed_in(), HERE / "model"
     if whole.is_dir() and not options.adapter:
-        model = AutoModelForCausalLM.from_pretrained(str(whole), dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_pretrained(str(whole), dtype=kind)
     else:
         from peft import PeftModel
 
         place, revision = base_of(settings, options.base)
         base = AutoModelForCausalLM.from_pretrained(
-            place, revision=revision, dtype=torch.bfloat16, **quantised(settings["quantization"])
+            place, revision=revision, dtype=kind, **quantised(settings["quantization"], kind)
         )
         model = PeftModel.from_pretrained(base, str(HERE / "adapter"), autocast_adapter_dtype=False)
     if settings["quantization"] == "none" or (whole.is_dir() and not options.adapter):
@@ -81,7 +81,18 @@ def base_of(settings: dict[str, Any], given: str | None) -> tuple[str, str]:
     return sys.exit(f"this package needs the base model {name}: give its folder with --base")
 
 
-def quantised(kind: str) -> dict[str, Any]:
+def computed_in() -> Any:
+    """bf16 where the device has instructions for it; elsewhere fp32 is some hundred times faster."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    flags = Path("/proc/cpuinfo")
+    words = set(flags.read_text(encoding="utf-8", errors="replace").split()) if flags.is_file() else set()
+    return torch.bfloat16 if words & {"avx512_bf16", "amx_bf16"} else torch.float32
+
+
+def quantised(kind: str, dense: Any) -> dict[str, Any]:
     """How the base is loaded, so that the adapter sees the weights it was trained beside."""
     import torch
 
@@ -94,7 +105,7 @@ def quantised(kind: str) -> dict[str, Any]:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=dense,
     )
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     return {"quantization_config": four if kind == "nf4" else eight, "device_map": {"": device}}

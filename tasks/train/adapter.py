@@ -62,14 +62,14 @@ def causal_model(model: Any) -> Any:
 
 
 def _load(job: Job, decisions: Decisions) -> Any:
-    folder = Path(job.base.path)
+    folder, precision = Path(job.base.path), decisions.computed_in
     if job.config.adapter == "qlora" and decisions.expand_nf4.value == "off":
-        return load_base_in_4bit(folder)
+        return load_base_in_4bit(folder, precision)
     if job.config.adapter == "lora_8bit":
-        return load_base_in_8bit(folder)
+        return load_base_in_8bit(folder, precision)
     # a model that is to be split need not fit on one GPU: block by block it goes there when it is
     device = "cpu" if decisions.engine.value == "fsdp2" else ""
-    return load_base(folder, "nf4" if job.config.adapter == "qlora" else "none", device)
+    return load_base(folder, "nf4" if job.config.adapter == "qlora" else "none", device, precision)
 
 
 def _targets(model: Any, names: tuple[str, ...]) -> str | list[str]:

@@ -40,7 +40,7 @@ class TrainConfig(Record):
     )
     adapter: Adapter = Field(
         "qlora",
-        description="qlora keeps the frozen base in NF4, lora_8bit in 8 bits, lora and dora in bf16; full trains all.",
+        description="qlora keeps the frozen base in NF4, lora_8bit in 8 bits, lora and dora dense; full trains all.",
     )
     rslora: bool = Field(False, description="Scale the update by alpha/sqrt(rank) instead of alpha/rank.")
     rank: Count | Auto | None = Field(None, description="Rank of the adapter matrices; familiar: 8 to 64.")
@@ -75,10 +75,11 @@ class TrainConfig(Record):
     fused_layers: Switch = Field("auto", description="Fewer, larger operations with the same values.")
     learned_head: Switch = Field("auto", description="Only learned tokens reach the vocabulary, in slices.")
     compile: Switch = Field("auto", description="torch.compile; auto: by the run's length.")
-    expand_nf4: Switch = Field(
-        "auto", description="Expand NF4 weights once to bf16: same numbers, faster where memory allows."
-    )
+    expand_nf4: Switch = Field("auto", description="Expand NF4 weights once: same numbers, faster where memory allows.")
     activation_checkpointing: Switch = Field("auto", description="Compute activations again instead of keeping them.")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="Type that is computed in; auto: bf16 where the device has instructions for it, else fp32."
+    )
     engine: Engine = Field("auto", description="How several processes share a training.")
     processes: int | None = Field(None, ge=1, description="Processes of a training; empty: one for each GPU, else one.")
     max_attempts: int = Field(5, ge=1, description="Starts in a row without a new checkpoint before it is given up.")

@@ -36,11 +36,9 @@ def hidden_states(causal: Any, batch: dict[str, Tensor]) -> Tensor:
 def whole_loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
     """The model's own forward and loss, logits of all tokens included."""
     causal = causal_model(model)
-    learned_whole = causal.get_output_embeddings().weight.requires_grad
-    with torch.autocast(causal.device.type, torch.bfloat16, enabled=learned_whole):
-        out = causal(
-            **_inputs(causal, batch), labels=batch["labels"].to(causal.device), num_items_in_batch=1, use_cache=False
-        )
+    out = causal(
+        **_inputs(causal, batch), labels=batch["labels"].to(causal.device), num_items_in_batch=1, use_cache=False
+    )
     loss: Tensor = out.loss
     return loss
 

@@ -135,7 +135,7 @@ class GroupRelative(Objective[Asked]):
         model.eval()
         settings: dict[str, Any] = {"do_sample": False} if greedy else {"do_sample": True, "top_k": 0, "top_p": 1.0}
         ids = torch.tensor([asked.prompt] * count, device=causal.device)
-        with torch.no_grad(), torch.autocast(causal.device.type, torch.bfloat16, enabled=self.recipe.adapter == "full"):
+        with torch.no_grad():
             made = causal.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),

@@ -23,7 +23,7 @@ def prepare_layers(model: Any, decisions: Decisions) -> None:
         # not reentrant: works with frozen inputs, several processes and compiled blocks
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     takes_lengths = decisions.packing.value == "on" and decisions.device.value == "cuda" and not is_fused(model)
-    if takes_lengths and importlib.util.find_spec(FLASH_PACKAGE):
+    if takes_lengths and decisions.computed_in == "bf16" and importlib.util.find_spec(FLASH_PACKAGE):
         model.set_attn_implementation(FLASH)
     if compiles and not fused:
         compile_blocks(model)

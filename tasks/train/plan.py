@@ -6,10 +6,11 @@ import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from pydantic import Field
 
-from tasks.contracts import BaseModelRef, Digest, Record
+from tasks.contracts import BaseModelRef, Digest, Precision, Record
 from tasks.errors import UsageError
 from tasks.train.amendments import Amendment
 from tasks.train.estimate.known import Known
@@ -17,7 +18,7 @@ from tasks.train.recipe import Recipe
 from tasks.train.shape import Shape
 
 _LENGTH_POOL_BATCHES = 8  # rows of this many batches are sorted by length together: little padding, still shuffled
-_BF16_BYTES = 2
+_BYTES = {"bf16": 2, "fp32": 4}
 _NF4_BYTES = 0.57  # 4 bits and the block scales
 _ACTIVATION_SHARE = 0.7  # of what is left beside the weights; the rest is for gradients, optimiser and the head
 _FULL_BYTES_SHARE = 8.0  # full training, as a multiple of bf16 weights: weights, gradient and two moments in fp32
@@ -57,6 +58,7 @@ class Machine(Record):
     free_bytes: int = Field(description="Memory that is free for weights, on the device that trains.")
     compiler: bool = Field(description="Whether a C++ compiler is installed (torch.compile needs one on a CPU).")
     cores: int
+    multiplies_bf16: bool = Field(True, description="Whether the device has instructions for products of bf16 numbers.")
     flash_attention: bool = Field(False, description="Whether FlashAttention is installed and can be used.")
 
 
@@ -78,8 +80,16 @@ class Decisions(Record):
     compile: Decision
     activation_checkpointing: Decision
     adapter_precision: Decision
+    precision: Decision = Field(  # checkpoints of earlier versions do not name it
+        Decision(value="bf16", reason="all products were computed so"), description="Type that is computed in."
+    )
     engine: Decision = Field(Decision(value="single", reason="one process"), description="How processes share it.")
     processes: Decision = Field(Decision(value="1", reason="one process"), description="How many they are.")
+
+    @property
+    def computed_in(self) -> Precision:
+        """The type that is computed in."""
+        return cast(Precision, self.precision.value)
 
     def texts(self) -> dict[str, str]:
         """Name → value and reason, as people read it."""
@@ -157,7 +167,8 @@ def decide(
         tokens: what it will compute in all epochs.
         micro_batch: lengths of the rows of the largest micro-batch.
     """
-    expand = _decide_expansion(config, parameters, machine)
+    precision = _decide_precision(config, machine)
+    expand = _decide_expansion(config, parameters, machine, precision)
     fused = _decide_fused_layers(config, shape, expand)
     return Decisions(
         device=Decision(
@@ -166,27 +177,38 @@ def decide(
         ),
         expand_nf4=expand,
         fused_layers=fused,
-        packing=_decide_packing(config, machine, shape, fused),
+        packing=_decide_packing(config, machine, shape, fused, precision),
         learned_head=_decide_learned_head(config),
         compile=_decide_compilation(config, parameters, tokens, machine, fused),
-        activation_checkpointing=_decide_checkpointing(config, parameters, machine, shape, micro_batch),
-        adapter_precision=_decide_precision(config, fused),
+        activation_checkpointing=_decide_checkpointing(config, parameters, machine, shape, micro_batch, precision),
+        adapter_precision=_decide_adapter_precision(config, fused, precision),
+        precision=precision,
     )
 
 
-def _decide_expansion(config: Recipe, parameters: int, machine: Machine) -> Decision:
+def _decide_precision(config: Recipe, machine: Machine) -> Decision:
+    if config.precision != "auto":
+        return Decision(value=config.precision, reason="configured")
+    if machine.multiplies_bf16:
+        return Decision(value="bf16", reason="the device has instructions for products of bf16 numbers")
+    return Decision(value="fp32", reason="the device has no instructions for products of bf16 numbers")
+
+
+def _decide_expansion(config: Recipe, parameters: int, machine: Machine, precision: Decision) -> Decision:
     if config.adapter != "qlora":
         return Decision(value="off", reason=f"{config.adapter} has no NF4 weights; there is nothing to expand")
     if config.expand_nf4 != "auto":
         return Decision(value=config.expand_nf4, reason="configured")
     if machine.cuda:
         return Decision(value="off", reason="the device computes with 4-bit weights itself")
-    needed = parameters * _BF16_BYTES * (1 + _HEADROOM)
+    needed = parameters * _BYTES[precision.value] * (1 + _HEADROOM)
     text = f"needs about {needed / 1e9:.1f} GB with room to work, {machine.free_bytes / 1e9:.1f} GB are free"
     return Decision(value="on" if needed <= machine.free_bytes else "off", reason=text)
 
 
-def _decide_precision(config: Recipe, fused: Decision) -> Decision:
+def _decide_adapter_precision(config: Recipe, fused: Decision, precision: Decision) -> Decision:
+    if precision.value == "fp32":
+        return Decision(value="fp32", reason="the type that is computed in")
     if config.adapter in ("dora", "full"):
         return Decision(value="fp32", reason="small updates of magnitudes or weights are not rounded away")
     if fused.value == "off":
@@ -234,14 +256,14 @@ def _not_fusible(config: Recipe, expand: Decision) -> str:
     return ""
 
 
-def _decide_packing(config: Recipe, machine: Machine, shape: Shape, fused: Decision) -> Decision:
+def _decide_packing(config: Recipe, machine: Machine, shape: Shape, fused: Decision, precision: Decision) -> Decision:
     if config.method != "sft":
         return Decision(value="off", reason=f"{config.method} reads its rows in pairs, padded")
     if config.packing != "auto":
         return Decision(value=config.packing, reason="configured")
     if fused.value == "on" and shape.layers_can_fuse and config.target_modules == ("all-linear",):
         return Decision(value="on", reason="fused attention goes row by row: nothing is padded, no row sees another")
-    if machine.cuda and machine.flash_attention:
+    if machine.cuda and machine.flash_attention and precision.value == "bf16":  # it knows no fp32
         return Decision(value="on", reason="FlashAttention takes rows of any length in one sequence")
     return Decision(value="off", reason="with these layers a mask of all pairs of tokens would cost more than padding")
 
@@ -253,22 +275,24 @@ def _decide_learned_head(config: Recipe) -> Decision:
 
 
 def _decide_checkpointing(
-    config: Recipe, parameters: int, machine: Machine, shape: Shape, micro_batch: tuple[int, ...]
+    config: Recipe, parameters: int, machine: Machine, shape: Shape, micro_batch: tuple[int, ...], precision: Decision
 ) -> Decision:
     if config.activation_checkpointing != "auto":
         return Decision(value=config.activation_checkpointing, reason="configured")
-    needed = activation_bytes(shape, micro_batch)
-    left = machine.free_bytes - parameters * _BF16_BYTES * (1 if config.adapter != "full" else _FULL_BYTES_SHARE)
+    width = _BYTES[precision.value]
+    needed = activation_bytes(shape, micro_batch, width)
+    weights = parameters * (width if config.adapter != "full" else _BYTES["bf16"] * _FULL_BYTES_SHARE)
+    left = machine.free_bytes - weights
     text = f"activations need about {needed / 1e9:.1f} GB, {max(left, 0) / 1e9:.1f} GB are left beside the weights"
     return Decision(value="off" if needed <= _ACTIVATION_SHARE * left else "on", reason=text)
 
 
-def activation_bytes(shape: Shape, micro_batch: Sequence[int]) -> float:
+def activation_bytes(shape: Shape, micro_batch: Sequence[int], width: int = _BYTES["bf16"]) -> float:
     """What the backward pass of one micro-batch needs of the forward pass, without recomputation.
 
-    16-bit states around the products of a block (after Korthikanti et al., arXiv 2205.05198, section 4.1, with the
-    widths of grouped queries and SwiGLU) and the scores of its attention, both for every block.
+    States of `width` bytes a number around the products of a block (after Korthikanti et al., arXiv 2205.05198,
+    section 4.1, with the widths of grouped queries and SwiGLU) and the scores of its attention, both for every block.
     """
     wide = 8 * shape.hidden + 3 * (shape.heads + 2 * shape.kv_heads) * shape.head_dim + 5 * shape.intermediate
     scores = shape.heads * sum(length**2 for length in micro_batch)
-    return float(_BF16_BYTES * shape.layers * (wide * sum(micro_batch) + scores))
+    return float(width * shape.layers * (wide * sum(micro_batch) + scores))

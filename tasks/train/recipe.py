@@ -59,6 +59,7 @@ class Recipe(Record):
     compile: Switch = "auto"
     expand_nf4: Switch = "auto"
     activation_checkpointing: Switch = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     engine: Engine = "auto"
     processes: int | None = None
     max_attempts: int = 5

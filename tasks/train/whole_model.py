@@ -1,4 +1,4 @@
-"""Full fine-tuning: every weight is learned, in fp32, and computed with in bf16.
+"""Full fine-tuning: every weight is learned, in fp32, and computed with in bf16 where the device multiplies that.
 
 The fp32 weights are the master copy: at a usual learning rate most updates are smaller than the last bit of a bf16
 weight and would be rounded away. Layers compute with bf16 copies that are made on the way (autocast).
@@ -42,15 +42,16 @@ def build(job: Job, decisions: Decisions) -> Any:
     torch.manual_seed(job.config.seed)
     model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True)
     model = model.to(decisions.device.value).requires_grad_(True)
-    _compute_in_bf16(model)
+    if decisions.computed_in == "bf16":
+        _compute_in_bf16(model)
     prepare_layers(model, decisions)
     return model
 
 
 def _compute_in_bf16(model: Any) -> None:
-    """Let the decoder compute in bf16 from the embeddings on, whoever calls it."""
-    decoder, embeddings = model.get_decoder(), model.get_input_embeddings()
-    compute, look_up, device = decoder.forward, embeddings.forward, model.device.type
+    """Let decoder and head compute in bf16 from the embeddings on, whoever calls them."""
+    decoder, embeddings, head = model.get_decoder(), model.get_input_embeddings(), model.get_output_embeddings()
+    compute, look_up, multiply, device = decoder.forward, embeddings.forward, head.forward, model.device.type
 
     def in_bf16(ids: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = look_up(ids)
@@ -62,7 +63,12 @@ def _compute_in_bf16(model: Any) -> None:
         out.last_hidden_state = out.last_hidden_state.to(torch.bfloat16)
         return out
 
-    embeddings.forward, decoder.forward = in_bf16, autocast
+    def head_in_bf16(states: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device, torch.bfloat16):
+            logits: torch.Tensor = multiply(states)
+        return logits
+
+    embeddings.forward, decoder.forward, head.forward = in_bf16, autocast, head_in_bf16
 
 
 def write(model: Any, job: Job) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -250,12 +250,15 @@ def machine_here() -> Machine:
     """What decisions depend on, of this machine."""
     import torch
 
+    from tasks.inference.precision import multiplies_bf16
+
     cuda = torch.cuda.is_available()
     return Machine(
         cuda=cuda,
         free_bytes=torch.cuda.mem_get_info()[0] if cuda else psutil.virtual_memory().available,
         compiler=bool(shutil.which(os.environ.get("CXX", "g++"))),
         cores=physical_cores(),
+        multiplies_bf16=multiplies_bf16("cuda" if cuda else "cpu"),
         flash_attention=cuda and importlib.util.find_spec(FLASH_PACKAGE) is not None,
     )
 

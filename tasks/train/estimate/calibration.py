@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tasks.contracts import Precision
+from tasks.inference.precision import torch_type
 from tasks.train.estimate.memory import memory_of
 from tasks.train.estimate.peak import begin_peak, give_back, peak, used_bytes
 from tasks.train.estimate.timing import USUAL_UTILISATION, Measured, Rates, rates_of
@@ -75,7 +77,7 @@ class Calibration:
         began = time.perf_counter()
         if self._pairs:
             self._first = self._first_passes(self._pairs[0])
-        self._gemm = gemm_flops()
+        self._gemm = gemm_flops(self._decisions.computed_in)
         self._optimizer = optimizer_seconds([p for p in self._model.parameters() if p.requires_grad])
         self._seconds += time.perf_counter() - began
 
@@ -191,11 +193,11 @@ def _shape(run: Run) -> Shape:
     return read_shape(Path(run.job.base.path))
 
 
-def gemm_flops(size: int = _GEMM) -> float:
-    """FLOPs a second of a product of two bf16 matrices; the better of some tries."""
+def gemm_flops(precision: Precision, size: int = _GEMM) -> float:
+    """FLOPs a second of a product of two matrices; the better of some tries."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     size = size * 8 if device == "cuda" else size
-    a = torch.ones((size, size), dtype=torch.bfloat16, device=device)
+    a = torch.ones((size, size), dtype=torch_type(precision), device=device)
     best = 0.0
     for _ in range(4):
         began = time.perf_counter()

@@ -19,6 +19,7 @@ from tasks.train.recipe import Recipe
 from tasks.train.shape import Shape
 
 BF16, FP32 = 2, 4
+_BYTES = {"bf16": BF16, "fp32": FP32}
 # Measured: interpreter and libraries of a trainer process after a first pass; on CUDA context and workspaces.
 PROCESS_BYTES = {"cpu": 780e6, "cuda": 1.2e9}
 # NF4: half a byte, one byte of scale for 64 weights, and their own scale in fp32 for 256 of them (double quantisation).
@@ -34,7 +35,6 @@ _PRODUCT_BYTES, _PRODUCTS_OF_A_SHAPE = 0.8e6, 37
 _WITH_PIECES = 1.7
 _RETAINED_BYTES, _RETAINED_SHARE, _RETAINED_AT_SHAPES = 250e6, 0.15, 12
 _GIVES_BACK = "MALLOC_MMAP_THRESHOLD_"
-_LEARNED_BYTES = {"fp32": FP32, "bf16": BF16}
 
 
 class Memory(Record):
@@ -81,7 +81,7 @@ def memory_of(
     load, device = load_of(recipe, shape, decisions), decisions.device.value
     weight_part, state_part = _parts(decisions)
     learned = parameters if load.full else load.adapter_weights
-    width = _LEARNED_BYTES[decisions.adapter_precision.value]
+    width = _BYTES[decisions.adapter_precision.value]
     weights = int(weight_bytes(recipe, shape, parameters, decisions) * weight_part)
     kept = activation_bytes(load, decisions, micro)
     one = block_bytes(load, decisions, micro)
@@ -101,7 +101,7 @@ def memory_of(
         weights=weights,
         adapter=0 if load.full else int(learned * width * (weight_part if state_part < 1 else 1)),
         optimizer=optimizer,
-        kernels=_kernels(shapes) if on_cpu else 0,
+        kernels=_kernels(shapes) if on_cpu and decisions.computed_in == "bf16" else 0,
         retained=int(several * pieces),
         saving=max(0, optimizer - sum(step.values())) if on_cpu else 0,
         **step,
@@ -113,16 +113,21 @@ def _kernels(shapes: int) -> int:
 
 
 def weight_bytes(recipe: Recipe, shape: Shape, parameters: int, decisions: Decisions) -> float:
-    """Bytes of the base model's weights. Only linear layers of the blocks are quantised, the rest stays in 16 bits."""
-    blocks = min(shape.block_weights, parameters)
-    rest = (parameters - blocks) * BF16
+    """Bytes of the base model's weights. Only linear layers of the blocks are quantised, the rest stays dense."""
+    blocks, dense = min(shape.block_weights, parameters), _computed(decisions)
+    rest = (parameters - blocks) * dense
     if recipe.adapter == "full":
         return float(parameters * FP32)
     if recipe.adapter == "lora_8bit":
         return rest + blocks * INT8_BYTES
     if recipe.adapter == "qlora" and decisions.expand_nf4.value == "off":
         return rest + blocks * NF4_BYTES
-    return float(parameters * BF16)
+    return float(parameters * dense)
+
+
+def _computed(decisions: Decisions) -> int:
+    """Bytes of a number in the type that is computed in."""
+    return _BYTES[decisions.computed_in]
 
 
 def _parts(decisions: Decisions) -> tuple[float, float]:
@@ -135,22 +140,25 @@ def _parts(decisions: Decisions) -> tuple[float, float]:
 
 def _gathered(recipe: Recipe, shape: Shape, decisions: Decisions) -> float:
     """Weights of two blocks that travel to a process while it computes, and a copy of 4-bit weights in use."""
-    per_block = shape.block_weights / shape.layers * BF16
+    dense = _computed(decisions)
+    per_block = shape.block_weights / shape.layers * dense
     if decisions.engine.value in ("fsdp2", "zero3"):
         return 2 * per_block
     quantised = recipe.adapter == "qlora" and decisions.expand_nf4.value == "off"
-    widest = shape.hidden * max(shape.intermediate, shape.heads * shape.head_dim) * BF16
+    widest = shape.hidden * max(shape.intermediate, shape.heads * shape.head_dim) * dense
     if recipe.adapter == "full":
+        if dense == FP32:
+            return 0.0
         return float(shape.block_weights * BF16)  # autocast keeps its 16-bit copies until the forward pass ends
     return float(widest if quantised or recipe.adapter == "lora_8bit" else 0)
 
 
 def activation_bytes(load: Load, decisions: Decisions, micro: Micro) -> float:
     """What is kept of the forward pass of all blocks; where it is computed again, their inputs only."""
-    shape = load.shape
-    ends = 3 * shape.hidden * BF16 * positions(micro, load.packed)  # embeddings, last norm, states before the head
+    shape, dense = load.shape, _computed(decisions)
+    ends = 3 * shape.hidden * dense * positions(micro, load.packed)  # embeddings, last norm, states before the head
     if load.recomputes:
-        return ends + float(shape.layers * shape.hidden * BF16 * positions(micro, load.packed))
+        return ends + float(shape.layers * shape.hidden * dense * positions(micro, load.packed))
     return ends + shape.layers * kept_by_block(load, decisions, micro)
 
 
@@ -161,28 +169,28 @@ def block_bytes(load: Load, decisions: Decisions, micro: Micro) -> float:
 
 def kept_by_block(load: Load, decisions: Decisions, micro: Micro) -> float:
     """Bytes that one block keeps of its forward pass for the backward pass, on a CPU with what lies unused between."""
-    shape, count = load.shape, positions(micro, load.packed)
+    shape, count, dense = load.shape, positions(micro, load.packed), _computed(decisions)
     per_token: float
     wide, grouped = shape.heads * shape.head_dim, (shape.heads + 2 * shape.kv_heads) * shape.head_dim
     if decisions.fused_layers.value == "on" and shape.layers_can_fuse:
-        per_token = (4 * shape.hidden + grouped + wide + 3 * shape.intermediate) * BF16
+        per_token = (4 * shape.hidden + grouped + wide + 3 * shape.intermediate) * dense
         per_token *= _WITH_PIECES if decisions.device.value == "cpu" else 1
     else:  # the library's norms compute in fp32, its adapters read their inputs again
         per_token = (
             8 * shape.hidden + 2 * grouped + 2 * wide + 5 * shape.intermediate
-        ) * BF16 + 4 * shape.hidden * FP32
-        per_token += 2 * shape.intermediate * BF16 if load.full else 0
+        ) * dense + 4 * shape.hidden * FP32
+        per_token += 2 * shape.intermediate * BF16 if load.full and dense == BF16 else 0
     return float(per_token * count)
 
 
 def head_bytes(load: Load, decisions: Decisions, micro: Micro) -> float:
-    """Logits at one time: a slice (log shares in fp32, twice in 16 bits), or all tokens' with their gradient.
+    """Logits at one time: a slice (log shares in fp32, twice as it is computed), or all tokens' with their gradient.
 
     On a CPU a slice needs no room of its own, unless nothing else of the forward pass is kept.
     """
-    vocabulary = load.shape.vocabulary
+    vocabulary, dense = load.shape.vocabulary, _computed(decisions)
     if not load.learned_head:
-        return float(positions(micro, load.packed) * vocabulary * (2 * BF16 + 3 * FP32))
+        return float(positions(micro, load.packed) * vocabulary * (2 * dense + 3 * FP32))
     tokens = min(_HEAD_SLICE, micro.learned) if decisions.device.value == "cuda" or load.recomputes else 0
-    learned = vocabulary * load.shape.hidden * (FP32 + 2 * BF16) if load.full else 0
-    return float(tokens * vocabulary * (2 * BF16 + FP32) + learned)
+    learned = vocabulary * load.shape.hidden * (FP32 + 2 * dense) if load.full else 0
+    return float(tokens * vocabulary * (2 * dense + FP32) + learned)

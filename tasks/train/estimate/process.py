@@ -190,7 +190,7 @@ def _rates(run: Run, decisions: Decisions, calibrate: bool) -> Rates:
     from tasks.train.estimate.calibration import Calibration, gemm_flops
 
     if not calibrate:
-        rate = gemm_flops()
+        rate = gemm_flops(decisions.computed_in)
         return Rates(seconds_per_flop=1 / (USUAL_UTILISATION * rate), gemm_flops=rate)
     from tasks.train.adapter import build
 

@@ -23,7 +23,9 @@ class Rates(Record):
     optimizer_seconds: float = Field(0.0, ge=0, description="One step of the optimiser.")
     first_seconds: float = Field(0.0, ge=0, description="Compilation, paid before the first step.")
     saving_bytes_per_second: float = Field(3e8, gt=0)
-    gemm_flops: float = Field(0.0, ge=0, description="FLOPs a second of plain products in bf16.")
+    gemm_flops: float = Field(
+        0.0, ge=0, description="FLOPs a second of plain products in the type that is computed in."
+    )
     calibrated: bool = Field(False, description="Whether micro-batches of this training were measured.")
     calibration_seconds: float = Field(0.0, ge=0)
     memory_factor: float = Field(1.0, gt=0, description="Measured over computed memory of activations.")

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tasks.adapters.devices import available_bytes, cpu_name, gpu_names, peak_bytes, reset_peak, resident_bytes
+from tasks.adapters.devices import (
+    available_bytes,
+    cpu_multiplies_bf16,
+    cpu_name,
+    gpu_names,
+    peak_bytes,
+    reset_peak,
+    resident_bytes,
+)
 
 
 def test_gpus_are_named_by_their_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,6 +34,25 @@ def test_a_cpu_has_a_name_and_cores(tmp_path: Path) -> None:
     info.write_text("processor : 0\nmodel name\t: AMD EPYC 9B14\n", encoding="utf-8")
     assert cpu_name(info).startswith("cpu AMD EPYC 9B14, ")
     assert cpu_name(tmp_path / "none").startswith("cpu ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("fma avx2", False),
+        ("avx512f avx512_bf16", True),
+        ("avx512f amx_bf16 amx_tile", True),
+        ("avx512f", False),
+        ("", False),
+    ],
+)
+def test_bf16_is_multiplied_where_there_are_instructions_for_it(tmp_path: Path, flags: str, expected: bool) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text(
+        f"model name\t: avx512_bf16 in a name\nflags\t\t: fpu {flags}\nbugs\t: amx_bf16\n", encoding="utf-8"
+    )
+    assert cpu_multiplies_bf16(info) is expected
+    assert not cpu_multiplies_bf16(tmp_path / "none")
 
 
 def test_the_limit_of_a_group_counts(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "lora_8bit": {"adapter": "lora_8bit"},
     "dora": {"adapter": "dora"},
     "rslora": {"adapter": "lora", "rslora": True},
-    "full": {"adapter": "full", "learning_rate": 1e-3},
+    "full": {"adapter": "full", "learning_rate": 1e-3, "precision": "bf16"},
+    "full in fp32": {"adapter": "full", "learning_rate": 1e-3, "precision": "fp32"},
     "attention only": {"adapter": "lora", "target_modules": ("q_proj", "v_proj")},
 }
 Trained = dict[str, tuple[Job, Result]]
@@ -69,7 +70,7 @@ def test_each_kind_is_another_result(trained: Trained) -> None:
 
 def test_what_lies_in_the_folder(trained: Trained) -> None:
     for kind, (job, _) in trained.items():
-        names = {"config.json", WHOLE_MODEL} if kind == "full" else {CONFIG, WEIGHTS}
+        names = {"config.json", WHOLE_MODEL} if kind.startswith("full") else {CONFIG, WEIGHTS}
         assert {path.name for path in job.work.iterdir()} == names | {RESULT}
     whole, dora = (trained[kind][0].work for kind in ("full", "dora"))
     assert {t.dtype for t in load_file(str(whole / WHOLE_MODEL)).values()} == {torch.bfloat16}
@@ -82,7 +83,7 @@ def test_only_named_layers_are_adapted(trained: Trained) -> None:
     assert {name.split(".")[-3] for name in names} == {"q_proj", "v_proj"}
 
 
-@pytest.mark.parametrize("kind", ["dora", "lora_8bit", "full"])
+@pytest.mark.parametrize("kind", ["dora", "lora_8bit", "full", "full in fp32"])
 def test_a_stopped_training_goes_on_exactly(
     home: Path, teachable_model: Path, tmp_path: Path, trained: Trained, kind: str
 ) -> None:
@@ -94,7 +95,7 @@ def test_a_stopped_training_goes_on_exactly(
     assert again.interruptions == 1
 
 
-@pytest.mark.parametrize("kind", ["dora", "lora_8bit", "full", "rslora"])
+@pytest.mark.parametrize("kind", ["dora", "lora_8bit", "full", "full in fp32", "rslora"])
 def test_gradients_are_those_of_the_library(home: Path, teachable_model: Path, tmp_path: Path, kind: str) -> None:
     job = make_job(tmp_path, teachable_model, **settings_of(kind))
     ours, plain = (build(job, decisions_of(job)) for _ in range(2))

@@ -131,6 +131,37 @@ def test_adapters_are_fp32_where_our_layers_compute() -> None:
     assert decided(Recipe(adapter="lora")).adapter_precision.value == "fp32"
 
 
+OLDER = LAPTOP.model_copy(update={"multiplies_bf16": False})
+
+
+def test_the_type_that_is_computed_in() -> None:
+    assert decided(Recipe()).computed_in == "bf16"
+    assert "no instructions" in decided(Recipe(), machine=OLDER).precision.reason
+    assert decided(Recipe(), machine=OLDER).computed_in == "fp32"
+    assert decided(Recipe(precision="fp32")).precision.reason == "configured"
+    assert decided(Recipe(precision="bf16"), machine=OLDER).computed_in == "bf16"
+    for recipe in (Recipe(dropout=0.1), Recipe(expand_nf4="off"), Recipe(fused_layers="off")):
+        assert decided(recipe, machine=OLDER).adapter_precision.value == "fp32"
+
+
+def test_fp32_takes_twice_the_memory() -> None:
+    assert activation_bytes(SHAPE, (100,), 4) == 2 * activation_bytes(SHAPE, (100,))
+    tight = LAPTOP.model_copy(update={"free_bytes": 1_500_000_000})
+    assert decided(Recipe(), machine=tight).expand_nf4.value == "on"
+    assert decided(Recipe(precision="fp32"), machine=tight).expand_nf4.value == "off"
+
+
+def test_flash_attention_knows_no_fp32() -> None:
+    flash = CUDA.model_copy(update={"flash_attention": True})
+    assert decided(Recipe(dropout=0.1), machine=flash).packing.value == "on"
+    assert decided(Recipe(dropout=0.1, precision="fp32"), machine=flash).packing.value == "off"
+
+
+def test_checkpoints_of_earlier_versions_were_computed_in_bf16() -> None:
+    older = decided(Recipe(precision="fp32")).model_dump(exclude={"precision"})
+    assert Decisions.model_validate(older).computed_in == "bf16"
+
+
 def test_layers_are_fused_where_that_computes_the_same() -> None:
     assert decided(Recipe()).fused_layers.value == "on"
     assert decided(Recipe(fused_layers="off")).fused_layers.reason == "configured"

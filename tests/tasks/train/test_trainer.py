@@ -79,7 +79,17 @@ def test_micro_batches_only_save_memory(home: Path, tiny_model: Path, tmp_path: 
         assert ours.loss == pytest.approx(theirs.loss, rel=2e-3)
 
 
-@pytest.mark.parametrize("change", [{}, {"dropout": 0.2}, {"adapter": "lora"}, {"expand_nf4": "off"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"precision": "bf16"},
+        {"precision": "fp32"},
+        {"dropout": 0.2, "precision": "bf16"},  # adapters in bf16
+        {"adapter": "lora"},
+        {"expand_nf4": "off", "precision": "bf16"},
+        {"expand_nf4": "off", "precision": "fp32"},
+    ],
+)
 def test_a_stopped_training_goes_on_exactly(
     home: Path, tiny_model: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
@@ -98,6 +108,17 @@ def test_dropout_and_quantisation_matter(home: Path, tiny_model: Path, tmp_path:
     for number, change in enumerate(({"dropout": 0.2}, {"adapter": "lora"}, {"expand_nf4": "off"}, {"rank": 2})):
         digests.add(result_of(make_job(tmp_path / str(number), tiny_model, **change)).adapter_digest)
     assert len(digests) == 5
+
+
+def test_precision_matters(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    found = {p: result_of(make_job(tmp_path / p, tiny_model, precision=p)) for p in ("bf16", "fp32")}
+    assert {name: result.decisions["precision"] for name, result in found.items()} == {
+        "bf16": "bf16: configured",
+        "fp32": "fp32: configured",
+    }
+    assert found["bf16"].adapter_digest != found["fp32"].adapter_digest
+    losses = [[point.loss for point in result.curve] for result in found.values()]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
 def test_a_damaged_checkpoint_is_passed_over(home: Path, tiny_model: Path, tmp_path: Path, whole: Whole) -> None:
