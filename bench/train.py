@@ -9,6 +9,7 @@ plain      every switch off against TRL's own step, at least 20 short pairs
 full       LoRA over our own full fine-tuning, against what the FLOP formula allows, at 4,096 tokens a step
 mfu        FLOPs of tokens that ran over the GEMM rate of the same process in the same minute, in the type computed in
 tricks     each switch alone, over the plain step
+precision  one row in bf16 and in fp32: what a processor without instructions for bf16 makes of it
 
 Every trainer is a process of its own; they take turns step by step. Each section's result is added to FILE, so that
 sections can be run one by one; the table and the last line of JSON are made of all that is there. Tokens are real ones.
@@ -33,6 +34,7 @@ from bench.train_turns import Variant, overall, paired, rounds, spread, stamp
 RANK, RATE, ROWS = 16, 1e-3, 16
 EPOCH_ROWS, LARGE_ROWS = 160, 80  # no batch is smaller than the others; the large one has about 5,900 tokens
 PLAIN_PAIRS, PLAIN_ROWS, RUN_STEPS = 20, 8, 500
+PRECISION_PAIRS = 3  # where bf16 is slow, a row takes minutes
 PLAIN = {
     "packing": "off",
     "fused_layers": "off",
@@ -222,6 +224,14 @@ def tricks(material: Material) -> dict[str, Any]:
     return table(found) | {"over_plain": over, "largest_difference_of_loss": apart}
 
 
+def precisions(material: Material) -> dict[str, Any]:
+    variants = [
+        material.variant(name, "tuneloop_sft", batch_rows=1, recipe={"precision": name}) for name in ("bf16", "fp32")
+    ]
+    found = rounds(variants, PRECISION_PAIRS)
+    return table(found) | {"bf16_over_fp32_seconds": spread(paired(found, "bf16", "fp32", "seconds"))}
+
+
 def _furthest(ours: list[float], plain_losses: list[float]) -> float:
     return round(max(abs(a - b) / b for a, b in zip(ours, plain_losses, strict=True)), 5)
 
@@ -240,6 +250,7 @@ SECTIONS: dict[str, Callable[[Material], dict[str, Any]]] = {
     "full": full,
     "mfu": mfu,
     "tricks": tricks,
+    "precision": precisions,
 }
 
 

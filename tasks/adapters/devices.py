@@ -43,7 +43,7 @@ def cpu_multiplies_bf16(file: Path = _CPUS) -> bool:
     """Whether the processor has instructions for products of bf16 numbers.
 
     Without them the libraries multiply such matrices number by number: 0.3 to 0.8 GFLOP/s were measured where fp32 ones
-    ran at 107 (`bench/precision.py`).
+    ran at 107 (docs/decisions/0010).
     """
     if not file.is_file():
         return False
