@@ -20,7 +20,7 @@ from bench.chaos_train_attempts import Ending, Kill, kind_of, plans, read_events
 from bench.chaos_train_cases import COMMON, Case, Values, covering, possible, write_job
 from bench.chaos_train_trial import Outcome, complete, our_attempt, reference, trial
 
-_SHORT_KILLS = 14
+_SHORT_KILLS = 20
 _KILLS_OF_COMPILED = 8  # each start compiles again, from a warm cache
 _REAL_KILLS, _LARGE_KILLS, _PEER_KILLS = 12, 20, 52
 _LARGE: Values = COMMON | {

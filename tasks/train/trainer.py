@@ -56,6 +56,7 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
     def __init__(self, run: Run, model: Any, tokenizer: Any, optimizer: Any) -> None:
         self.planned, self.learned = run, list(trainable(model).values())
         self.zero = optimizer if run.share.zero else None
+        own = [parameter.data for parameter in self.learned]
         super().__init__(
             model=model,
             args=_arguments(run),
@@ -65,6 +66,9 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
             optimizers=(optimizer, _schedule(optimizer, run)),
             callbacks=[Keeper(run, trainable(model), optimizer)],
         )
+        for parameter, data in zip(self.learned, own, strict=True):
+            if parameter.dtype != data.dtype:  # TRL rounds what is learned beside 4-bit weights to bf16
+                parameter.data = data
         if self.zero:
             zero.tell_deepspeed(run.share)
         for callback in (PrinterCallback, ProgressCallback):

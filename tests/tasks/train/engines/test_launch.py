@@ -48,8 +48,12 @@ def train_and_kill(job: Job, home: Path, victim: str) -> tuple[Result, list[dict
 
 
 def test_two_processes_one_of_them_killed_are_one_uninterrupted(home: Path, tiny_model: Path, tmp_path: Path) -> None:
-    """With two micro-batches a step even the sums are the same: the adapter is identical to the last bit."""
-    one, two = make_job(tmp_path / "one", tiny_model), make_job(tmp_path / "two", tiny_model, processes=2)
+    """With two micro-batches a step even the sums are the same: the adapter is identical to the last bit.
+
+    In bf16: rounded to it, a product is the same with one thread (two processes) and with two; in fp32 it need not be.
+    """
+    one = make_job(tmp_path / "one", tiny_model, precision="bf16")
+    two = make_job(tmp_path / "two", tiny_model, precision="bf16", processes=2)
     assert run_job(one, bool)
     expected = Result.model_validate_json((one.work / RESULT).read_text())
     found, events = train_and_kill(two, home, victim="1")
@@ -65,8 +69,20 @@ def test_two_processes_one_of_them_killed_are_one_uninterrupted(home: Path, tiny
 
 
 @pytest.mark.slow
+def test_two_processes_in_fp32_are_one_but_for_rounding(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    one = make_job(tmp_path / "one", tiny_model, precision="fp32")
+    two = make_job(tmp_path / "two", tiny_model, precision="fp32", processes=2)
+    assert run_job(one, bool)
+    expected = Result.model_validate_json((one.work / RESULT).read_text())
+    found = train_in_process(two, home=home, log_file=home / "train.log", on_event=lambda _: None)
+    assert [p.tokens for p in found.curve] == [p.tokens for p in expected.curve]
+    assert [p.loss for p in found.curve] == pytest.approx([p.loss for p in expected.curve], rel=1e-6)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "change", [{"dropout": 0.2}, {"adapter": "qlora", "expand_nf4": "off"}, {"micro_batch_rows": 1}]
+    "change",
+    [{"dropout": 0.2}, {"adapter": "qlora", "expand_nf4": "off"}, {"micro_batch_rows": 1}],
 )
 @pytest.mark.parametrize("victim", ["0", "1"])
 def test_a_killed_pair_goes_on_exactly(
