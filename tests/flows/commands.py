@@ -23,7 +23,7 @@ def environment(**more: str) -> dict[str, str]:
 def tuneloop(*arguments: str, module: str = "deployments.cli", **more: str) -> subprocess.CompletedProcess[str]:
     """The command to its end; `more` is added to its environment."""
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment(**more), timeout=400)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment(**more), timeout=1200)
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:

@@ -13,7 +13,7 @@ import pytest
 from tests.flows.commands import processes_of, run_json, tuneloop
 from tests.tiny_project import make_project
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
 
 def says(done: subprocess.CompletedProcess[str], exit_code: int, *texts: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.flows.commands import processes_of, run_json, tuneloop
 from tests.tiny_project import make_project
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1500)]
 
 
 KILLS = ("validate:running", "train:running", "register:version created", "release:running")

@@ -14,7 +14,7 @@ import pytest
 from tests.flows.commands import processes_of, run_json, start, tuneloop
 from tests.tiny_project import PERSONAL, make_project, make_rows, personal_row, write_rows
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_two_identical_runs_at_once_join(finished: tuple[Path, dict[str, Any]]) 
     config, _ = finished
     other = ("--set", "train.seed=6", "--set", "registry.model_name=joined", "--json")
     both = [start("run", str(config), *other) for _ in range(2)]
-    ended = [process.communicate(timeout=300) for process in both]
+    ended = [process.communicate(timeout=1200) for process in both]
     outcomes = [json.loads(out) for out, _ in ended]
     assert sorted(o["status"] for o in outcomes) in (["done", "unchanged"], ["done", "done"]), ended
     assert {o["model"]["version"] for o in outcomes} == {1}

@@ -44,7 +44,7 @@ class Running:
         headers = {"Authorization": f"Bearer {self.key}"}
         return httpx.post(f"{self.url}/v1/chat/completions", json=body, headers=headers, timeout=60, **options)
 
-    def wait_for(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 60) -> dict[str, Any]:
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 180) -> dict[str, Any]:
         """Poll /health until it is as wanted."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
