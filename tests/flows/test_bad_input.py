@@ -42,6 +42,7 @@ def test_files_that_cannot_be_data_are_refused(
     assert processes_of(config.parent) == []
 
 
+@pytest.mark.slow
 def test_lines_that_are_not_utf8_are_quarantined(tmp_path: Path, teachable_model: Path) -> None:
     config = make_project(tmp_path / "project", teachable_model)
     with (config.parent / "train.jsonl").open("ab") as stream:
@@ -93,6 +94,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path: Path, teachable_model: Path, small_disk: Path) -> None:
     config = make_project(tmp_path / "project", teachable_model)
     home = small_disk / "home"

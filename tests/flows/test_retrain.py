@@ -105,6 +105,7 @@ def test_approval_waits_for_a_person(finished: tuple[Path, dict[str, Any]]) -> N
     assert after["model"]["alias"] == "champion"
 
 
+@pytest.mark.slow
 def test_interrupting_ends_with_130_and_the_command_to_go_on(finished: tuple[Path, dict[str, Any]]) -> None:
     config, _ = finished
     other = ("--set", "train.seed=5", "--set", "registry.model_name=interrupted")
@@ -126,6 +127,7 @@ def test_interrupting_ends_with_130_and_the_command_to_go_on(finished: tuple[Pat
     assert outcome["status"] == "done"
 
 
+@pytest.mark.slow
 def test_two_identical_runs_at_once_join(finished: tuple[Path, dict[str, Any]]) -> None:
     config, _ = finished
     other = ("--set", "train.seed=6", "--set", "registry.model_name=joined", "--json")

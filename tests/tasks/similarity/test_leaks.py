@@ -143,7 +143,7 @@ def test_every_equal_text_is_found_and_no_text_breaks_it(one: list[str], two: li
 
 
 @pytest.mark.acceptance
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_planted_leaks(seed: int) -> None:
     corpus = make_corpus(seed, held=1500, clean=5000, planted=500)
     numbers = bench.summary(corpus, bench.find(corpus))
