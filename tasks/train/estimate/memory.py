@@ -146,10 +146,10 @@ def _gathered(recipe: Recipe, shape: Shape, decisions: Decisions) -> float:
         return 2 * per_block
     quantised = recipe.adapter == "qlora" and decisions.expand_nf4.value == "off"
     widest = shape.hidden * max(shape.intermediate, shape.heads * shape.head_dim) * dense
-    if recipe.adapter == "full":
-        if dense == FP32:
-            return 0.0
-        return float(shape.block_weights * BF16)  # autocast keeps its 16-bit copies until the forward pass ends
+    if recipe.adapter == "full":  # without autocast there are no copies
+        return float(
+            shape.block_weights * BF16 if dense == BF16 else 0
+        )  # autocast keeps its 16-bit copies until the forward pass ends
     return float(widest if quantised or recipe.adapter == "lora_8bit" else 0)
 
 
