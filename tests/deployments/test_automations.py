@@ -110,7 +110,10 @@ def retrain(config: RunConfig, reason: str = "") -> None:
 
 
 def deployed(found: Flow[..., Any], entrypoint: str = "") -> str:
-    """Id of a new deployment `<flow>/local`, which checks its parameters."""
+    """Id of a new deployment `<flow>/local`, which checks its parameters.
+
+    Like those that `tuneloop up` registers it works in a folder as it is: with `path` each run would copy that folder.
+    """
     schema = parameter_schema(found).model_dump_for_openapi()
     with get_client(sync_client=True) as client:
         made = client.create_deployment(
@@ -119,7 +122,7 @@ def deployed(found: Flow[..., Any], entrypoint: str = "") -> str:
             entrypoint=entrypoint,
             parameter_openapi_schema=schema,
             enforce_parameter_schema=True,
-            path=str(ROOT),
+            pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}],
         )
     return str(made)
 
