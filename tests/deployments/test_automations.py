@@ -67,11 +67,13 @@ def log(prompts: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory, empty_databases: Path) -> Iterator[tuple[Path, str]]:
+def prefect_home(
+    tmp_path_factory: pytest.TempPathFactory, empty_databases: Path, run_database: Path
+) -> Iterator[tuple[Path, str]]:
     """A home with a running Prefect server (all services on); its API's address."""
     home = tmp_path_factory.mktemp("prefect") / "home"
     shutil.copytree(empty_databases, home)
-    (home / "prefect").mkdir()
+    shutil.copytree(run_database, home / "prefect")
     port = free_port()
     env = {**os.environ, **full_server_environment(home, port)}
     with (home / "server.log").open("w") as out:

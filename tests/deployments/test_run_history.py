@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import httpx
@@ -23,7 +24,8 @@ def make(client: httpx.Client, key: str, data: str, description: str) -> None:
     client.post("/artifacts/", json=body).raise_for_status()
 
 
-def test_artifacts_of_erased_versions_go_and_their_text_with_them(home: Path) -> None:
+def test_artifacts_of_erased_versions_go_and_their_text_with_them(home: Path, run_database: Path) -> None:
+    shutil.copytree(run_database, home / "prefect")
     with prefect_server(home) as server, httpx.Client(base_url=server.api_url, trust_env=False, timeout=30) as client:
         for number in range(3):
             make(client, "evaluation", f"my blue lantern {number}", f"Evaluation on {ADDRESS}")

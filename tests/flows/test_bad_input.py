@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +29,10 @@ def says(done: subprocess.CompletedProcess[str], exit_code: int, *texts: str) ->
     [("empty.jsonl", b"", "empty"), ("binary.jsonl", bytes(range(256)) * 64, "binary")],
 )
 def test_files_that_cannot_be_data_are_refused(
-    tmp_path: Path, teachable_model: Path, name: str, content: bytes, text: str
+    tmp_path: Path, teachable_model: Path, run_database: Path, name: str, content: bytes, text: str
 ) -> None:
     config = make_project(tmp_path / "project", teachable_model)
+    shutil.copytree(run_database, config.parent / ".tuneloop" / "prefect")
     (config.parent / name).write_bytes(content)
     config.write_text(config.read_text().replace("path: train.jsonl", f"path: {name}"))
     outcome, done = run_json(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -26,8 +27,11 @@ EVERY_KILL = (
     [KILLS, pytest.param(EVERY_KILL, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])],
     ids=["two", "every"],
 )
-def test_killed_and_run_again_it_ends_well(kills: tuple[str, ...], tmp_path: Path, teachable_model: Path) -> None:
+def test_killed_and_run_again_it_ends_well(
+    kills: tuple[str, ...], tmp_path: Path, teachable_model: Path, run_database: Path
+) -> None:
     config = make_project(tmp_path / "project", teachable_model)
+    shutil.copytree(run_database, config.parent / ".tuneloop" / "prefect")
     for kill in kills:
         killed = tuneloop(kill, "run", str(config), module="tests.flows.killer")
         assert killed.returncode in (-signal.SIGKILL, 0), f"{kill}: {killed.stderr}"

@@ -23,10 +23,11 @@ from tests.tiny_release import CONFIG as PROJECT
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, empty_databases: Path) -> Iterator[Path]:
+def home(tmp_path_factory: pytest.TempPathFactory, empty_databases: Path, run_database: Path) -> Iterator[Path]:
     """A home with a server and a dataset, shared by the tests of this module."""
     folder = tmp_path_factory.mktemp("sweep") / "home"
     shutil.copytree(empty_databases, folder)
+    shutil.copytree(run_database, folder / "prefect")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUNELOOP_HOME", str(folder))
         patch.delenv("PREFECT_API_URL", raising=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -29,7 +30,10 @@ def prepare(data: DataConfig, base: BaseModelRef) -> DatasetVersion:
     return version(validate(rows, ChecksConfig(), base), "proj", SplitConfig(), "policy", base)
 
 
-def test_doors_in_a_flow(home: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doors_in_a_flow(
+    home: Path, run_database: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run_database, home / "prefect")
     monkeypatch.chdir(tmp_path)
     lines = [
         {"prompt": f"what about number {i * 7919}, {'abcdefg'[i % 7] * 9}", "completion": "an answer"}

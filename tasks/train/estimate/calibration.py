@@ -29,6 +29,8 @@ from tasks.train.shape import Shape, read_shape
 SHARE = 0.032  # of the plan's FLOPs
 MOST_ROUNDS = 5
 _GEMM = 1024
+_GEMM_TRIES = 4
+_GEMM_SECONDS = 1.0  # no further try after that: where a type has no instructions, one takes seconds
 _SURROGATE = 20_000_000  # learned weights that the optimiser is timed on, at most: more than a cache holds
 _LEAST_RATIO, _MOST_RATIO = 0.3, 3.0  # of measured to computed memory of a pass: outside of that it is noise
 
@@ -198,13 +200,13 @@ def gemm_flops(precision: Precision, size: int = _GEMM) -> float:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     size = size * 8 if device == "cuda" else size
     a = torch.ones((size, size), dtype=torch_type(precision), device=device)
-    best = 0.0
-    for _ in range(4):
+    tries: list[float] = []
+    while len(tries) < _GEMM_TRIES and sum(tries) < _GEMM_SECONDS:
         began = time.perf_counter()
         torch.mm(a, a)
         _wait()
-        best = max(best, 2 * size**3 / (time.perf_counter() - began))
-    return best
+        tries.append(time.perf_counter() - began)
+    return 2 * size**3 / min(tries)
 
 
 def optimizer_seconds(learned: Sequence[Any]) -> float:

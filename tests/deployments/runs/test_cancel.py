@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,8 @@ ROOT = HERE.parents[2]
 
 
 @contextmanager
-def waiting_run(home: Path) -> Iterator[subprocess.Popen[str]]:
+def waiting_run(home: Path, run_database: Path) -> Iterator[subprocess.Popen[str]]:
+    shutil.copytree(run_database, home / "prefect")
     environment = {**os.environ, "TUNELOOP_HOME": str(home), "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
     environment.pop("PREFECT_API_URL", None)
     command = [sys.executable, "-m", "waiting_run", str(home)]
@@ -41,9 +43,11 @@ def opened(home: Path) -> Runs:
     return Runs(home, DatabaseHistory(home / DATABASE))
 
 
-def test_a_run_of_another_process_is_cancelled(registry_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_another_process_is_cancelled(
+    registry_home: Path, run_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    with waiting_run(registry_home) as process:
+    with waiting_run(registry_home, run_database) as process:
         runs = opened(registry_home)
         run = runs.find("waiting run")
         assert runs.view(run).state == "preprocessing"
@@ -60,10 +64,10 @@ def test_a_run_of_another_process_is_cancelled(registry_home: Path, monkeypatch:
 
 
 def test_a_run_whose_process_was_killed_is_not_called_running(
-    registry_home: Path, monkeypatch: pytest.MonkeyPatch
+    registry_home: Path, run_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    with waiting_run(registry_home) as process:
+    with waiting_run(registry_home, run_database) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
         runs = opened(registry_home)

@@ -26,9 +26,12 @@ NAMES = ("good", "better", "turned down", "broken")
 
 
 @pytest.fixture(scope="module")
-def ids(tmp_path_factory: pytest.TempPathFactory, empty_databases: Path) -> Iterator[dict[str, str]]:
+def ids(
+    tmp_path_factory: pytest.TempPathFactory, empty_databases: Path, run_database: Path
+) -> Iterator[dict[str, str]]:
     home = tmp_path_factory.mktemp("runs") / "home"
     shutil.copytree(empty_databases, home)
+    shutil.copytree(run_database, home / "prefect")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUNELOOP_HOME", str(home))
         patch.delenv("PREFECT_API_URL", raising=False)

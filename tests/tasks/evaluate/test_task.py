@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,8 +35,10 @@ class Folder(Record):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with prefect_server(tmp_path_factory.mktemp("prefect")):
+def server(tmp_path_factory: pytest.TempPathFactory, run_database: Path) -> Iterator[None]:
+    home = tmp_path_factory.mktemp("prefect")
+    shutil.copytree(run_database, home / "prefect")
+    with prefect_server(home):
         yield
 
 
