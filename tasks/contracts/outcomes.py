@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.contracts.models import BaseModelRef, TrainedModel
-from tasks.contracts.record import Digest, Quantization, Record
+from tasks.contracts.record import Digest, Precision, Quantization, Record
 from tasks.contracts.rows import DatasetVersion
 
 
@@ -31,6 +31,7 @@ class SystemScores(Record):
     perplexity: float | None = Field(None, description="Of the reference answers; None where the system is no model.")
     retention: float | None = Field(None, description="Share of general-knowledge probes answered right.")
     seconds_per_answer: float | None = None
+    computed_in: Precision | None = Field(None, description="Type of its products; None where the system is no model.")
 
 
 class EvalReport(Record):

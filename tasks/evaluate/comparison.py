@@ -86,6 +86,7 @@ def _model_run(store: Store, rows: Sequence[Row], found: SystemAnswers) -> Syste
         perplexity=found.perplexity,
         retention=found.retention,
         seconds_per_answer=found.seconds_per_answer,
+        computed_in=found.computed_in,
     )
 
 

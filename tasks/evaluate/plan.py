@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.adapters.store import stage_key
-from tasks.contracts import BaseModelRef, DatasetVersion, Quantization, Record, ServedModel, TrainedModel
+from tasks.contracts import BaseModelRef, DatasetVersion, Precision, Quantization, Record, ServedModel, TrainedModel
 from tasks.evaluate.config import EvaluateConfig
 
 ANSWERS_STAGE = "answers"
@@ -49,6 +49,7 @@ class SystemAnswers(Record):
     perplexity: float = Field(description="Of the reference answers, given the plain rows: comparable between systems.")
     retention: float | None = Field(description="Share of probes answered right; None where they were not asked.")
     seconds_per_answer: float
+    computed_in: Precision | None = Field(None, description="Type of the products; None where it was not recorded.")
 
 
 class AnswerLine(Record):

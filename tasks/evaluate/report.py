@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.contracts import Estimate, EvalReport, Message, Record, Row, SystemScores
+from tasks.contracts import Estimate, EvalReport, Message, Precision, Record, Row, SystemScores
 from tasks.evaluate.fields import ANSWER, AnswerForm
 from tasks.evaluate.metrics import RowScore, score_row
 from tasks.evaluate.statistics import mean_interval, paired_difference
@@ -23,6 +23,7 @@ class SystemRun(Record):
     perplexity: float | None = None
     retention: float | None = None
     seconds_per_answer: float | None = None
+    computed_in: Precision | None = None
 
 
 class SystemAnswer(Record):
@@ -115,4 +116,5 @@ def _system_scores(scores: Sequence[RowScore], run: SystemRun, form: AnswerForm)
         perplexity=run.perplexity,
         retention=run.retention,
         seconds_per_answer=run.seconds_per_answer,
+        computed_in=run.computed_in,
     )

@@ -105,6 +105,7 @@ def _ask(store: Store, plan: Plan, system: System, folder: Path, *, report: Repo
         perplexity=_perplexity(engine, system, rows, config.batch_rows),
         retention=_probe(engine, folder, config.batch_rows) if config.retention else None,
         seconds_per_answer=seconds,
+        computed_in=engine.precision,
     )
 
 

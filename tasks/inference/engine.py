@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.contracts import BaseModelRef, Message, Quantization
+from tasks.contracts import BaseModelRef, Message, Precision, Quantization
 from tasks.inference.batching import longest_first, padded, shared_prefix
 from tasks.inference.cache import make_cache, seeded_cache
 from tasks.inference.lora import attach
@@ -46,6 +46,13 @@ class Engine:
         if adapter is not None and not whole:
             attach(model, adapter)
         return cls(model, load_tokenizer(Path(base.path)))
+
+    @property
+    def precision(self) -> Precision:
+        """The type that the model is computed in."""
+        import torch
+
+        return "bf16" if self.model.dtype == torch.bfloat16 else "fp32"
 
     def generate(
         self,

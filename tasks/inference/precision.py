@@ -28,6 +28,16 @@ def native_precision(device: str) -> Precision:
     return "bf16" if multiplies_bf16(device) else "fp32"
 
 
+def slowness(precision: Precision, device: str) -> str:
+    """What to tell where a device of this type has no instructions for the type; empty where it has them."""
+    if precision == "fp32" or multiplies_bf16(device):
+        return ""
+    return (
+        "it computes in bf16, which this machine has no instructions for: some hundred times slower than fp32; "
+        "a new training with train.precision: fp32 would not be"
+    )
+
+
 def torch_type(precision: Precision) -> torch.dtype:
     """The tensor type of a precision."""
     import torch

@@ -103,6 +103,7 @@ def run_job(job: Job, stop_asked: Any) -> bool:
 
 
 def _run_share(job: Job, stop_asked: Any, choice: Choice, share: Share) -> bool:
+    from tasks.inference.precision import slowness
     from tasks.tokens import load_tokenizer
     from tasks.train.adapter import build
     from tasks.train.engines import fsdp2
@@ -114,6 +115,8 @@ def _run_share(job: Job, stop_asked: Any, choice: Choice, share: Share) -> bool:
     decisions = _decisions(run, choice)
     run.objective.decided(decisions)
     run.say({"event": "decisions", "decisions": decisions.texts()})
+    if slow := slowness(decisions.computed_in, decisions.device.value):
+        run.say({"event": "note", "text": slow})
     before.refuse_impossible(run, decisions, machine_here(), choice)
     model = build(job, decisions)
     if share.engine == "fsdp2":

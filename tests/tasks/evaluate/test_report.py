@@ -5,7 +5,7 @@ from pathlib import Path
 from tasks.contracts import EvalReport
 from tasks.evaluate.examples import choose, read_examples
 from tasks.evaluate.fields import find_form
-from tasks.evaluate.rendering import plain, report_markdown
+from tasks.evaluate.rendering import computed_in, plain, report_markdown
 from tasks.evaluate.report import ScoredRow, SystemRun, assemble, choose_metric, score_rows
 from tests.tasks.evaluate.answer_rows import ticket, tickets
 
@@ -37,6 +37,18 @@ def test_the_report_compares_all_systems_on_the_same_rows() -> None:
     assert set(report.differences) == {"base", "majority"}
     assert report.differences["majority"].low > 0.3
     assert EvalReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_the_type_that_models_were_computed_in_is_told() -> None:
+    _, report = scored_and_report()
+    assert computed_in(report) == ""
+
+    def told(**types: str) -> str:
+        systems = {n: s.model_copy(update={"computed_in": types.get(n)}) for n, s in report.systems.items()}
+        return computed_in(report.model_copy(update={"systems": systems}))
+
+    assert told(base="fp32", tuned="fp32") == "The models were computed in fp32."
+    assert told(base="bf16", tuned="fp32").endswith(": base in bf16, tuned in fp32.")
 
 
 def test_the_metric_follows_the_form_and_says_why() -> None:

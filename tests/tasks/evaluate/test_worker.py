@@ -19,6 +19,7 @@ from tasks.evaluate.generation import answers_of, read_answers
 from tasks.evaluate.plan import Plan, System, systems_of
 from tasks.evaluate.report import ScoredRow
 from tasks.evaluate.rows import messages_digest
+from tasks.inference.precision import native_precision
 from tests.tasks.evaluate.answer_rows import row, tickets, version_of, write_dataset
 
 CONFIG = EvaluateConfig(max_new_tokens=4, batch_rows=4, examples_for_base=1)
@@ -104,6 +105,7 @@ def test_every_system_answers_every_row_once(store: Store, dataset: DatasetVersi
         assert answers.perplexity > 1
         assert answers.retention is not None
         assert (answers.rows, answers.max_new_tokens) == (6, 4)
+        assert answers.computed_in == native_precision("cpu")
     assert found["base"].perplexity != found["tuned"].perplexity
     assert "base: loading" in said
     assert any(text.startswith("tuned: answering") for text in said)

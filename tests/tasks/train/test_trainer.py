@@ -110,8 +110,19 @@ def test_dropout_and_quantisation_matter(home: Path, tiny_model: Path, tmp_path:
     assert len(digests) == 5
 
 
-def test_precision_matters(home: Path, tiny_model: Path, tmp_path: Path) -> None:
-    found = {p: result_of(make_job(tmp_path / p, tiny_model, precision=p)) for p in ("bf16", "fp32")}
+def test_precision_matters(
+    home: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tasks.inference.precision.cpu_multiplies_bf16", lambda: False)
+    found, said = {}, {}
+    for precision in ("bf16", "fp32"):
+        found[precision] = result_of(make_job(tmp_path / precision, tiny_model, precision=precision))
+        said[precision] = capsys.readouterr().out
+    assert [name for name, text in said.items() if "no instructions for" in text] == ["bf16"]
     assert {name: result.decisions["precision"] for name, result in found.items()} == {
         "bf16": "bf16: configured",
         "fp32": "fp32: configured",
