@@ -40,7 +40,7 @@ def train_and_kill(job: Job, home: Path, victim: str) -> tuple[Result, list[dict
 
     def kill_once(event: dict[str, Any]) -> None:
         events.append(event)
-        if event["event"] == "checkpoint" and not any(e["event"] == "restart" for e in events):
+        if event["event"] == "checkpoint" and [e["event"] for e in events].count("checkpoint") == 1:
             os.kill(ranks()[victim].pid, signal.SIGKILL)
 
     result = train_in_process(job, home=home, log_file=home / "train.log", on_event=kill_once)
