@@ -28,9 +28,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 50; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
-	@# pip compiles on one core. Byte code is needed: without it each process compiles whatever it imports. Some packages hold
-	@# templates that are no valid Python, hence the dash.
-	-@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
+	@# pip compiles on one core. Byte code is needed: without it each process compiles whatever it imports. Left out: a file of
+	@# torch for Python 3.12. As with pip, a file that cannot be compiled is shown and does not end the set-up.
+	-@$(BIN)/python -m compileall -q -j 0 -x py312_intrinsics $(VENV)/lib
 	@touch $@
 
 model: $(VENV)/.model

@@ -116,10 +116,14 @@ class Results:
 
     def take_over_base(self, name: str, pairs: Sequence[str]) -> None:
         """What the base says of these pairs of the file, if other folds have it: it is the same in all of them."""
+        kind = name.split("/")[0]
+        if kind != "file" or "base" in self.found.get(name, {}):  # generated pairs are other pairs in every seed
+            return
         known: Measured = {}
         for other, variants in self.found.items():
-            known |= variants.get("base", {}) if other.startswith("file/") else {}
-        if "base" not in self.found.get(name, {}) and set(pairs) <= known.keys():
+            if other.split("/")[0] == kind:
+                known |= variants.get("base", {})
+        if set(pairs) <= known.keys():
             self.add(name, "base", {pair: known[pair] for pair in pairs})
 
 
@@ -135,8 +139,7 @@ def fold(
 ) -> None:
     """Train and measure every variant that is not measured yet."""
     place = work / name.replace("/", "-")
-    if name.startswith("file/"):
-        results.take_over_base(name, [row.row_id for row in held])
+    results.take_over_base(name, [row.row_id for row in held])
     for variant in VARIANTS:
         if variant not in results.found.get(name, {}):
             adapter = train_variant(variant, base, learn, settings, seed, place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,17 @@ def run_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 pass
             finished.touch()
     return home / "prefect"
+
+
+@pytest.fixture(scope="module")
+def prefect_for_doors(tmp_path_factory: pytest.TempPathFactory, run_database: Path) -> Iterator[None]:
+    """A real Prefect server, for the tests of a stage's doors."""
+    from deployments.embedded import prefect_server
+
+    home = tmp_path_factory.mktemp("prefect")
+    shutil.copytree(run_database, home / "prefect")
+    with prefect_server(home):
+        yield
 
 
 @pytest.fixture

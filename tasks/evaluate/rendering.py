@@ -20,21 +20,22 @@ def report_markdown(report: EvalReport, examples: Sequence[Example]) -> str:
         f"# Evaluation on {report.rows} held-out rows{sampled}",
         f"Metric of the gate: **{report.metric}**. {plain(report.metric_reason)}",
         _scores_table(report),
-        "Shares in percent with 95% intervals. Perplexity is that of the reference answers, given the plain rows. "
-        + computed_in(report),
+        "Shares in percent with 95% intervals. Perplexity is that of the reference answers, given the plain rows.",
+        computed_in(report),
         _differences_table(report),
     ]
     if examples:
         parts += ["## Before and after", _examples_table(examples)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def computed_in(report: EvalReport) -> str:
     """In which type the models were computed; said of each where they differ: rounding alone can change an answer."""
     types = {name: scores.computed_in for name, scores in report.systems.items() if scores.computed_in}
-    if len(set(types.values())) > 1:
+    kinds = sorted(set(types.values()))
+    if len(kinds) > 1:
         return "Not all were computed in the same type: " + ", ".join(f"{n} in {t}" for n, t in types.items()) + "."
-    return "".join(f"The models were computed in {kind}." for kind in set(types.values()))
+    return f"The models were computed in {kinds[0]}." if kinds else ""
 
 
 def percent(estimate: Estimate, signed: bool = False) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 
-from deployments.embedded import prefect_server
 from tasks import progress
 from tasks.adapters.store import Store, write_atomically
 from tasks.contracts import BaseModelRef, DatasetVersion, EvalReport, GateDecision, Record, Row, TrainedModel
@@ -32,14 +29,6 @@ class Folder(Record):
     """Stands for any stage output."""
 
     uri: str
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, run_database: Path) -> Iterator[None]:
-    home = tmp_path_factory.mktemp("prefect")
-    shutil.copytree(run_database, home / "prefect")
-    with prefect_server(home):
-        yield
 
 
 def kept(store: Store, stage: str, files: dict[str, str]) -> str:
@@ -117,7 +106,7 @@ def refusal_events() -> list[dict[str, Any]]:
 
 
 def test_a_model_of_shuffled_labels_is_refused_with_artifacts_and_one_event(
-    server: None, parts: tuple[DatasetVersion, TrainedModel]
+    prefect_for_doors: None, parts: tuple[DatasetVersion, TrainedModel]
 ) -> None:
     stages: list[tuple[str, str]] = []
     with progress.listening(lambda said: stages.append((said.stage, said.state))):

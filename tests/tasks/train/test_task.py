@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 
-from deployments.embedded import prefect_server
 from tasks import progress
 from tasks.adapters.run_events import EventLog
 from tasks.adapters.runs import notes_of_runs
@@ -22,14 +19,6 @@ from tasks.train.config import ModelConfig
 from tasks.train.task import resolve_base, train
 from tests.deployments.gateway.test_events import receiver
 from tests.tasks.train.test_stage import CONFIG, make_dataset
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, run_database: Path) -> Iterator[None]:
-    home = tmp_path_factory.mktemp("prefect")
-    shutil.copytree(run_database, home / "prefect")
-    with prefect_server(home):
-        yield
 
 
 @flow
@@ -43,7 +32,7 @@ def artifacts() -> dict[str, Any]:
         return {str(a.key): a for a in client.read_artifacts()}
 
 
-def test_the_doors(server: None, home: Path, tiny_model: Path) -> None:
+def test_the_doors(prefect_for_doors: None, home: Path, tiny_model: Path) -> None:
     said: list[progress.Progress] = []
     with receiver(home) as url, pytest.MonkeyPatch.context() as patch, progress.listening(said.append):
         patch.setenv("TUNELOOP_EVENTS_URL", url)
