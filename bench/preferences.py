@@ -1,6 +1,6 @@
 """Do DPO and IPO make the better answer of a pair the likelier one, on pairs that were not learned?
 
-    python -m bench.preferences --data FILE [--work FOLDER] [--short]
+    python -m bench.preferences --data FILE [--work FOLDER] [--sets SET...] [--variants VARIANT...] [--short]
 
 Two sets. `generated`: pairs with a hidden rule (bench/preference_corpus.py), at least 200 of them held out.
 `file`: the pairs of FILE (a JSON list with conversations, chosen, rejected), cross-validated: in each of three seeds
@@ -13,7 +13,8 @@ much likelier than under the base model each became: the implicit reward of DPO 
 one reference for all variants; a tie counts half. Differences to SFT are paired by pair (a pair's mean over the seeds),
 with a 95% percentile bootstrap over pairs.
 
-What is done is kept in WORK/results.json after every variant: the same command goes on from there.
+What is done is kept in WORK/results.json after every variant: the same command goes on from there, and with more
+`--variants` it adds those to the folds that are there.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=96, help="generated pairs to learn from")
     parser.add_argument("--max-tokens", type=int, default=512, help="longer pairs of the file are left out")
+    parser.add_argument("--sets", nargs="+", choices=_SETTINGS, default=list(_SETTINGS))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS[2:], default=VARIANTS[2:], help="beside base and sft")
     parser.add_argument("--short", action="store_true", help="the tiny model of the tests and few pairs")
     parser.add_argument("--only-first-fold", action="store_true", help="one fold of each set, then stop")
     options = parser.parse_args()
@@ -77,10 +80,12 @@ def run(options: Any) -> dict[str, Any]:
     seeds = range(1 if options.only_first_fold else options.seeds)
     results = Results(options.work / "results.json")
     held_out = 24 if options.short else _HELD_OUT
-    for seed in seeds:
+    variants = [variant for variant in VARIANTS if variant in (*VARIANTS[:2], *options.variants)]
+    for seed in seeds if "generated" in options.sets else ():
         rows = generated(options.pairs + held_out, seed)
         fold(
             results,
+            variants,
             f"generated/{seed}",
             base,
             rows[: options.pairs],
@@ -89,15 +94,16 @@ def run(options: Any) -> dict[str, Any]:
             seed,
             options.work,
         )
-    if options.data:
+    if options.data and "file" in options.sets:
         pairs = short_enough(read_pairs(options.data), load_tokenizer(Path(base.path)), options.max_tokens)
         pairs = pairs[:40] if options.short else pairs
         for seed in seeds:
             for number in range(1 if options.only_first_fold else options.folds):
                 kept = [fold_of(i, seed, options.folds, len(pairs)) == number for i in range(len(pairs))]
                 learn, held = ([r for r, k in zip(pairs, kept, strict=True) if k is wanted] for wanted in (False, True))
-                fold(results, f"file/{seed}/{number}", base, learn, held, settings["file"], seed, options.work)
-    return {"bench": "preferences", "model": Path(str(options.model)).name, "sets": summaries(results)}
+                name = f"file/{seed}/{number}"
+                fold(results, variants, name, base, learn, held, settings["file"], seed, options.work)
+    return {"bench": "preferences", "model": Path(str(options.model)).name, "sets": summaries(results, variants)}
 
 
 class Results:
@@ -129,6 +135,7 @@ class Results:
 
 def fold(
     results: Results,
+    variants: Sequence[str],
     name: str,
     base: BaseModelRef,
     learn: Sequence[Row],
@@ -140,7 +147,7 @@ def fold(
     """Train and measure every variant that is not measured yet."""
     place = work / name.replace("/", "-")
     results.take_over_base(name, [row.row_id for row in held])
-    for variant in VARIANTS:
+    for variant in variants:
         if variant not in results.found.get(name, {}):
             adapter = train_variant(variant, base, learn, settings, seed, place)
             results.add(name, variant, measure(base, adapter, held))
@@ -164,21 +171,24 @@ def accuracy(measured: Measured, base: Measured, by: str) -> float:
     return statistics.fmean(right(values, base[pair], by) for pair, values in measured.items())
 
 
-def summaries(results: Results) -> dict[str, Any]:
+def summaries(results: Results, wanted: Sequence[str]) -> dict[str, Any]:
     """For each set: accuracy of every variant, and what DPO and IPO gain over both ways of SFT."""
     return {
-        kind: {by: _summary(_by_pair(results, kind, by)) for by in MEASURES}
+        kind: {by: _summary(_by_pair(results, kind, by, wanted)) for by in MEASURES}
         for kind in sorted({name.split("/")[0] for name in results.found})
     }
 
 
-def _by_pair(results: Results, kind: str, by: str) -> dict[str, dict[str, float]]:
-    """variant → pair → share of seeds in which it is right. Generated pairs are other pairs in every seed."""
+def _by_pair(results: Results, kind: str, by: str, wanted: Sequence[str]) -> dict[str, dict[str, float]]:
+    """variant → pair → share of seeds in which it is right, of the folds that have all wanted variants.
+
+    Generated pairs are other pairs in every seed.
+    """
     found: dict[str, dict[str, list[float]]] = {}
     for name, variants in results.found.items():
-        if name.split("/")[0] == kind and len(variants) == len(VARIANTS):
-            for variant, measured in variants.items():
-                for pair, values in measured.items():
+        if name.split("/")[0] == kind and set(wanted) <= variants.keys():
+            for variant in wanted:
+                for pair, values in variants[variant].items():
                     own = f"{name}/{pair}" if kind == "generated" else pair
                     found.setdefault(variant, {}).setdefault(own, []).append(right(values, variants["base"][pair], by))
     return {variant: {pair: statistics.fmean(v) for pair, v in pairs.items()} for variant, pairs in found.items()}
@@ -192,8 +202,8 @@ def _summary(by_pair: dict[str, dict[str, float]]) -> dict[str, Any]:
     pairs = sorted(by_pair["sft"])
     told: dict[str, Any] = {"pairs": len(pairs)}
     told |= {variant: round(statistics.fmean(values.values()), 4) for variant, values in by_pair.items()}
-    for variant in ("dpo", "ipo"):
-        for other in ("sft", "sft_longer"):
+    for variant in (v for v in ("dpo", "ipo") if v in by_pair):
+        for other in (v for v in ("sft", "sft_longer") if v in by_pair):
             gains = [by_pair[variant][pair] - by_pair[other][pair] for pair in pairs]
             told[f"{variant}_over_{other}"] = _rounded(bootstrap(sorted(gains), 17))
     return told

@@ -161,10 +161,19 @@ def make_evidence(tiny_model: Path, seed: int, **prompts: list[str]) -> Evidence
     return Evidence(trained=trained, dataset=dataset, report=make_report(), decision=decision)
 
 
-def register(tiny_model: Path, seed: int, *, compared_with: int | None = None, **prompts: list[str]) -> RegisteredModel:
+def register(
+    tiny_model: Path,
+    seed: int,
+    *,
+    compared_with: int | None = None,
+    release: dict[str, Any] | None = None,
+    **prompts: list[str],
+) -> RegisteredModel:
     """A registered version in the home of the settings."""
     evidence = make_evidence(tiny_model, seed, **prompts)
-    told = entry(NAME, evidence, CONFIG, "{}", compared_with)
+    report = evidence.report.model_copy(update={"champion_version": compared_with})
+    config = {**CONFIG, "release": release or {}}
+    told = entry(NAME, evidence.model_copy(update={"report": report}), config, "{}")
     model = registry.register(told, Store.open().path(evidence.trained.uri))
     releases.reconcile(NAME)
     return model

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import yaml
 from rich.markdown import Markdown
 from rich.table import Table
 
@@ -15,6 +16,9 @@ from deployments.commands.console import err, out, print_json
 from deployments.commands.package import package
 from deployments.environment import prepare_home, use_home
 from tasks.errors import UsageError
+
+if TYPE_CHECKING:
+    from tasks.release.config import ReleaseConfig
 
 app = typer.Typer(help="Registered models: look, promote, reject, roll back, package.", no_args_is_help=True)
 app.command()(package)
@@ -77,15 +81,20 @@ def card(name: Name, config: ConfigOption = None, as_json: AsJson = False) -> No
 
 @app.command()
 def promote(name: Name, version: Version, reason: Reason, config: ConfigOption = None, as_json: AsJson = False) -> None:
-    """Make a version the champion; a running gateway notices by itself."""
+    """Make a version the champion, if it answers a few held-out prompts; a running gateway notices by itself."""
     home = _home(config)
-    from tasks.adapters import release_history, releases
+    from tasks.adapters import registry, release_history, releases
+    from tasks.release.carry_out import promote as carry_out
+    from tasks.release.carry_out import releasing, serving
 
     releases.reconcile(name)
-    before = release_history.champion(name)
-    after = releases.promote(name, version, before.version if before else None, getpass.getuser(), reason)
-    _announce(home, "promoted", name, version, before.version if before else None, reason)
-    _said(as_json, name, f"version {after.version} is champion", after)
+    model, settings = registry.version(name, version), _release_settings(name, version)
+    with releasing(name):
+        before = serving(name)
+        done = carry_out(model, settings, getpass.getuser(), reason, before)
+    if done.status == "promoted":
+        _announce(home, "promoted", name, version, before, reason)
+    _said(as_json, name, done.text, release_history.champion(name))
 
 
 @app.command()
@@ -121,6 +130,15 @@ def fetch(base: Annotated[str, typer.Argument(help="smollm2-135m, hf:owner/name@
         f"{model.name}: {model.parameters / 1e6:.0f}M parameters, digest {model.digest[:12]}, {model.path}",
         soft_wrap=True,
     )
+
+
+def _release_settings(name: str, version: int) -> ReleaseConfig:
+    """How the run that registered a version would have released it."""
+    from tasks.adapters import registry
+    from tasks.release.config import ReleaseConfig
+
+    configured = yaml.safe_load(registry.text(name, version, "config.yaml"))
+    return ReleaseConfig.model_validate(configured.get("release", {}))
 
 
 def _announce(home: Path, what: str, name: str, version: int, before: int | None, reason: str) -> None:

@@ -79,6 +79,23 @@ def versions(name: str) -> tuple[RegisteredModel, ...]:
     return tuple(_record(version, new=False) for version in sorted(found, key=lambda v: int(v.version)))
 
 
+def version(name: str, number: int) -> RegisteredModel:
+    """A version by its number.
+
+    Raises:
+        UsageError: there is no such version.
+    """
+    for model in versions(name):
+        if model.version == number:
+            return model
+    raise UsageError(
+        f"there is no version {number} of this model",
+        where=name,
+        why="it was never registered",
+        remedy=f"tuneloop models list {name} shows every version",
+    )
+
+
 def tags(name: str, version: int) -> dict[str, str]:
     """Lineage of a version: dataset, base, digests."""
     return dict(_version(name, version).tags)

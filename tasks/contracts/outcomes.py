@@ -38,7 +38,7 @@ class EvalReport(Record):
     """All systems on the same rows; per-row scores lie in the store."""
 
     uri: str = Field(description="Folder with answers.jsonl (generated outputs and scores per row and system).")
-    digest: Digest
+    digest: Digest = Field(description="Of what was compared: dataset, candidate, base, champion, configuration.")
     rows: int = Field(description="Held-out rows that were evaluated.")
     rows_available: int
     metric: Literal["exact_match", "token_f1"] = Field(description="Metric the gate compares.")
@@ -46,6 +46,7 @@ class EvalReport(Record):
     fields: tuple[str, ...] = Field(description="Structured fields that were compared; empty for free text.")
     systems: dict[str, SystemScores]
     differences: dict[str, Estimate] = Field(description="Paired `tuned - other` in the gate's metric, with interval.")
+    champion_version: int | None = Field(None, description="Version that takes part as champion; None without one.")
     seconds: float
 
 

@@ -33,14 +33,12 @@ def compare(
 ) -> EvalReport:
     """The stored report of this comparison, made if it is not there yet. `ask` gets the models' answers.
 
-    The report's digest names dataset, adapter, base and configuration but not the champion: a repeated run, in which
-    the candidate itself has become the champion, meets the verdict that was stored for the first one.
+    The champion is part of the key, and so of every verdict on the report: what was right against one champion, or
+    without any, says nothing against another.
     """
-    identity = stage_key(REVISION, dataset.digest, trained.adapter_digest, trained.base.digest, config)
-    key = stage_key(REVISION, identity, champion.adapter_digest if champion else "")
-    make = functools.partial(
-        _make, store, dataset, trained, champion, config, report, ask, store.uri(STAGE, key), identity
-    )
+    against = f"{champion.name} {champion.version} {champion.adapter_digest}" if champion else ""
+    key = stage_key(REVISION, dataset.digest, trained.adapter_digest, trained.base.digest, config, against)
+    make = functools.partial(_make, store, dataset, trained, champion, config, report, ask, key)
     return store.produce(STAGE, key, EvalReport, make)
 
 
@@ -52,8 +50,7 @@ def _make(
     config: EvaluateConfig,
     report: Report,
     ask: AnswerSource,
-    uri: str,
-    digest: str,
+    key: str,
     folder: Path,
 ) -> EvalReport:
     began = time.monotonic()
@@ -71,8 +68,9 @@ def _make(
         scored,
         runs,
         form,
-        uri=uri,
-        digest=digest,
+        uri=store.uri(STAGE, key),
+        digest=key,
+        champion_version=champion.version if champion else None,
         rows_available=len(available),
         seed=config.seed,
         seconds=time.monotonic() - began,

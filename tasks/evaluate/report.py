@@ -63,6 +63,7 @@ def assemble(
     *,
     uri: str,
     digest: str,
+    champion_version: int | None,
     rows_available: int,
     seed: int,
     seconds: float,
@@ -81,6 +82,7 @@ def assemble(
     return EvalReport(
         uri=uri,
         digest=digest,
+        champion_version=champion_version,
         rows=len(scored),
         rows_available=rows_available,
         metric=metric,

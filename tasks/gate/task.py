@@ -36,8 +36,8 @@ def stored_verdict(
 ) -> tuple[GateDecision, bool]:
     """The verdict and whether it was decided just now.
 
-    The key leaves out the champion (so does `report.digest`): a repeated run, after its candidate has become champion,
-    gets the verdict of the first one.
+    `report.digest` names the champion too: against another one it is decided anew. An identical run meets its verdict
+    again, because a registered candidate is compared with the champion of that time (tasks/register/task.py).
     """
     decided: list[GateDecision] = []
 

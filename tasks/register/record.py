@@ -10,6 +10,7 @@ import yaml
 
 from tasks.adapters.registry_runs import Point, RegistryEntry
 from tasks.contracts import DatasetVersion, EvalReport, GateDecision, Record, SystemScores, TrainedModel
+from tasks.privacy.config import PrivacyConfig
 from tasks.register.card import gate_table, model_card
 
 
@@ -22,15 +23,12 @@ class Evidence(Record):
     decision: GateDecision
 
 
-def entry(
-    name: str, evidence: Evidence, config: Mapping[str, Any], manifest: str, compared_with: int | None
-) -> RegistryEntry:
+def entry(name: str, evidence: Evidence, config: Mapping[str, Any], manifest: str) -> RegistryEntry:
     """Everything that is written about an adapter.
 
     Args:
         config: the run's configuration as JSON values.
         manifest: content of the dataset version's manifest.json.
-        compared_with: version that was champion when the candidate was evaluated; None without one.
     """
     trained, dataset, report = evidence.trained, evidence.dataset, evidence.report
     return RegistryEntry(
@@ -44,7 +42,7 @@ def entry(
             **{f"train.{name}": value for name, value in trained.measures.items()},
         },
         curve=_curve(trained),
-        tags=_lineage(trained, dataset, config, compared_with),
+        tags=_lineage(evidence, config),
         texts={
             "model_card.md": model_card(name, trained, dataset, report, evidence.decision),
             "gate.md": gate_table(evidence.decision) + "\n",
@@ -69,10 +67,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield path, "" if value is None else str(value)
 
 
-def _lineage(
-    trained: TrainedModel, dataset: DatasetVersion, config: Mapping[str, Any], compared_with: int | None
-) -> dict[str, str]:
-    privacy = config["data"]["privacy"]
+def _lineage(evidence: Evidence, config: Mapping[str, Any]) -> dict[str, str]:
+    trained, dataset, compared_with = evidence.trained, evidence.dataset, evidence.report.champion_version
+    entities, regions = _freed_of(config["data"])
     return {
         "adapter_digest": trained.adapter_digest,
         "training": trained.uri.rsplit("/", 1)[-1],
@@ -86,10 +83,18 @@ def _lineage(
         "dataset": dataset.address,
         "dataset_digest": dataset.digest,
         "dataset_uri": dataset.uri,
-        "redacted_entities": json.dumps(list(privacy["entities"])),
-        "phone_regions": json.dumps(list(privacy["phone_regions"])),
+        "redacted_entities": json.dumps(entities),
+        "phone_regions": json.dumps(regions),
         "compared_with": "" if compared_with is None else str(compared_with),
     }
+
+
+def _freed_of(data: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Entities and phone regions that were looked for in any source: what the model is asked is freed of them too."""
+    own = [source["privacy"] for source in data["sources"] if source.get("privacy")]
+    found = [PrivacyConfig.model_validate(privacy) for privacy in (data["privacy"], *own)]
+    entities = dict.fromkeys(entity for privacy in found for entity in privacy.looked_for)
+    return list(entities), list(dict.fromkeys(region for privacy in found for region in privacy.phone_regions))
 
 
 def _description(evidence: Evidence) -> str:

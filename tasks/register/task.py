@@ -9,10 +9,9 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
-from tasks.adapters import registry, release_history, releases
+from tasks.adapters import registry, releases
 from tasks.adapters.store import Store
 from tasks.contracts import DatasetVersion, EvalReport, GateDecision, RegisteredModel, ServedModel, TrainedModel
-from tasks.errors import UsageError
 from tasks.progress import stage
 from tasks.register.record import Evidence, entry
 
@@ -39,15 +38,7 @@ def registered_version(model_name: str, version: int) -> RegisteredModel:
     Raises:
         UsageError: there is no such version.
     """
-    for model in registry.versions(model_name):
-        if model.version == version:
-            return model
-    raise UsageError(
-        f"there is no version {version} of this model",
-        where=model_name,
-        why="it was never registered",
-        remedy=f"tuneloop models list {model_name} shows every version",
-    )
+    return registry.version(model_name, version)
 
 
 @task(name="register", task_run_name="register {model_name}", cache_policy=NO_CACHE)
@@ -61,10 +52,10 @@ def register(
 ) -> RegisteredModel:
     """An adapter that passed the gate becomes a version of the model, as challenger; once, however often repeated."""
     with stage("register"):
-        store, current = Store.open(), release_history.champion(model_name)
+        store = Store.open()
         evidence = Evidence(trained=trained, dataset=dataset, report=report, decision=decision)
         manifest = (store.path(dataset.uri) / "manifest.json").read_text(encoding="utf-8")
-        told = entry(model_name, evidence, config_json, manifest, current.version if current else None)
+        told = entry(model_name, evidence, config_json, manifest)
         made = registry.register(told, store.path(trained.uri))
         releases.reconcile(model_name)
     _publish(made, told.texts["model_card.md"], trained, dataset)

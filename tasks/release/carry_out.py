@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from tasks.adapters import registry, release_history, releases
 from tasks.adapters.candidate_server import candidate_server
+from tasks.adapters.claim import claim
 from tasks.adapters.store import Store
 from tasks.contracts import RegisteredModel, Release, ServedModel
 from tasks.errors import ReleaseFailed, TuneloopError
 from tasks.release.config import ReleaseConfig
 from tasks.release.decide import Plan, decide
 from tasks.release.smoke import pick_prompts, problems
+from tasks.settings import Settings
 from tasks.tokens import encode_prompt, load_tokenizer
 
 AUTOMATIC = "tuneloop"
@@ -24,14 +27,26 @@ def plan(model: RegisteredModel, config: ReleaseConfig) -> Plan:
     return decide(model, history, champion, int(compared) if compared else None, config.approval)
 
 
-def promote(model: RegisteredModel, config: ReleaseConfig, actor: str, reason: str) -> Release:
+def releasing(name: str) -> contextlib.AbstractContextManager[None]:
+    """One release of a model at a time, whoever makes it."""
+    return claim(Settings().root / "locks" / f"release-{name}.lock", f"the release of {name}")
+
+
+def serving(name: str) -> int | None:
+    """Version that is champion now; None without one."""
+    current = release_history.champion(name)
+    return current.version if current else None
+
+
+def promote(model: RegisteredModel, config: ReleaseConfig, actor: str, reason: str, expected: int | None) -> Release:
     """Smoke call, then the champion changes.
+
+    Args:
+        expected: champion that the decision was made for; None without one.
 
     Raises:
         ReleaseFailed: the candidate did not serve as it should, or another one became champion meanwhile.
     """
-    current = release_history.champion(model.name)
-    expected = current.version if current else None
     if expected == model.version:
         return Release(model=model, status="already_champion", text=f"version {model.version} is champion already")
     try:
@@ -74,4 +89,12 @@ def _smoke(model: RegisteredModel, config: ReleaseConfig) -> None:
 
 
 def _held_out(served: ServedModel) -> Path:
-    return Store.open().path(served.dataset_uri) / "test.jsonl"
+    rows = Store.open().path(served.dataset_uri) / "test.jsonl"
+    if rows.is_file():
+        return rows
+    raise ReleaseFailed(
+        f"version {served.version} cannot be asked before it serves",
+        where=f"{served.name}@{served.version}",
+        why=f"the held-out rows of {served.dataset} are gone; the store no longer has {served.dataset_uri}",
+        remedy="bring the store back, or train again on a dataset version that is there",
+    )

@@ -12,11 +12,10 @@ from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
-from tasks.adapters import release_history, releases
-from tasks.adapters.claim import claim
+from tasks.adapters import releases
 from tasks.contracts import RegisteredModel, Release
 from tasks.progress import stage
-from tasks.release.carry_out import AUTOMATIC, hold, plan, promote
+from tasks.release.carry_out import AUTOMATIC, hold, plan, promote, releasing, serving
 from tasks.release.config import ReleaseConfig
 from tasks.release.decide import Plan
 from tasks.settings import Settings
@@ -40,14 +39,15 @@ def release_version(model: RegisteredModel, config: ReleaseConfig) -> Release:
     subflows, which Prefect cannot suspend, the version waits as challenger. Releases of one model come one after
     another: of two identical runs the second finds the version promoted.
     """
-    lock = Settings().root / "locks" / f"release-{model.name}.lock"
-    with stage("release"), claim(lock, f"the release of {model.name}"):
+    with stage("release"), releasing(model.name):
         decided = planned(model, config)
         if decided.action == "waiting_for_approval" and _can_suspend():
             held(model, decided)
             form = suspend_flow_run(wait_for_input=Decision, timeout=_APPROVAL_TIMEOUT_SECONDS)
             return decided_by_person(model, config, form)
-        return promoted(model, config, AUTOMATIC, decided.text) if decided.action == "promote" else held(model, decided)
+        if decided.action == "promote":
+            return promoted(model, config, AUTOMATIC, decided.text, decided.serving)
+        return held(model, decided)
 
 
 @task(name="plan the release", task_run_name="plan for {model.name} {model.version}", cache_policy=NO_CACHE)
@@ -64,12 +64,11 @@ def held(model: RegisteredModel, decided: Plan) -> Release:
 
 
 @task(name="promote", task_run_name="promote {model.name} {model.version}", cache_policy=NO_CACHE)
-def promoted(model: RegisteredModel, config: ReleaseConfig, actor: str, reason: str) -> Release:
-    """Smoke call over real HTTP, then the champion changes; on failure the previous one stays."""
-    before = release_history.champion(model.name)
-    result = promote(model, config, actor, reason)
+def promoted(model: RegisteredModel, config: ReleaseConfig, actor: str, reason: str, before: int | None) -> Release:
+    """Smoke call over real HTTP, then the champion changes from `before`; on failure that one stays."""
+    result = promote(model, config, actor, reason, before)
     if result.status == "promoted":
-        announce("promoted", model.name, model.version, before.version if before else None, actor, reason)
+        announce("promoted", model.name, model.version, before, actor, reason)
         _link(model)
     return result
 
@@ -84,7 +83,7 @@ def _link(model: RegisteredModel) -> None:
 def decided_by_person(model: RegisteredModel, config: ReleaseConfig, form: Decision) -> Release:
     """Carry out what a person decided in the form."""
     if form.promote:
-        return promoted(model, config, form.decided_by, form.reason)
+        return promoted(model, config, form.decided_by, form.reason, serving(model.name))
     releases.reject(model.name, model.version, form.decided_by, form.reason)
     text = f"version {model.version} was rejected by {form.decided_by}: {form.reason}"
     return Release(model=model.model_copy(update={"alias": ""}), status="kept_previous", text=text)

@@ -65,7 +65,7 @@ def test_from_training_to_the_gateway(registry_home: Path, teachable_model: Path
     trained, store = trained_model(tmp_path, teachable_model, kind), Store.open()
     dataset = make_dataset(resolve(str(teachable_model)))
     evidence = make_evidence(teachable_model, 1).model_copy(update={"trained": trained, "dataset": dataset})
-    told = entry(NAME, Evidence.model_validate(evidence.model_dump()), CONFIG, "{}", None)
+    told = entry(NAME, Evidence.model_validate(evidence.model_dump()), CONFIG, "{}")
     version = registry.register(told, store.path(trained.uri))
     served = registry.served(NAME, version.version)
     assert served is not None
@@ -97,7 +97,7 @@ def test_a_training_goes_on_from_a_registered_version(
     trained, store = trained_model(tmp_path, teachable_model, "full"), Store.open()
     dataset = make_dataset(resolve(str(teachable_model)))
     evidence = make_evidence(teachable_model, 1).model_copy(update={"trained": trained, "dataset": dataset})
-    told = entry(NAME, Evidence.model_validate(evidence.model_dump()), CONFIG, "{}", None)
+    told = entry(NAME, Evidence.model_validate(evidence.model_dump()), CONFIG, "{}")
     registry.register(told, store.path(trained.uri))
     job = make_job(tmp_path / "b", teachable_model, **KINDS["full"], start_from=f"{NAME}@1")
     found = find_start(job.config, job.base)

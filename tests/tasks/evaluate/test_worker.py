@@ -156,7 +156,10 @@ def test_a_comparison_from_references_to_a_stored_report(
     )
     again = compare(store, dataset, trained, as_champion, quiet, lambda *said: progress.append(said))
     assert progress == []  # the champion's answers are those it gave as candidate
-    assert again.digest == report.digest
+    assert again.digest != report.digest  # what was decided without a champion says nothing against one
+    assert (report.champion_version, again.champion_version) == (None, 1)
+    moved = as_champion.model_copy(update={"version": 2})  # a registry that was made anew counts again
+    assert compare(store, dataset, trained, moved, quiet, lambda *said: progress.append(said)).champion_version == 2
     assert again.differences["champion"].mean == 0.0
     assert again.systems["champion"].exact_match == again.systems["tuned"].exact_match
 

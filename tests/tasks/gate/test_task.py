@@ -17,11 +17,13 @@ def store(home: Path) -> Store:
 
 
 def with_champion(lost: float) -> EvalReport:
-    """The same comparison (same digest), in which a champion takes part."""
+    """The same comparison with a champion, and so with another digest."""
     plain = report()
     found = Estimate(mean=-lost, low=-lost - 0.05, high=-lost + 0.05)
     return plain.model_copy(
         update={
+            "digest": "d" * 64,
+            "champion_version": 2,
             "systems": {**plain.systems, "champion": plain.systems["tuned"]},
             "differences": {**plain.differences, "champion": found},
         }
@@ -29,11 +31,10 @@ def with_champion(lost: float) -> EvalReport:
 
 
 def test_a_verdict_is_decided_once_and_then_repeated(store: Store) -> None:
-    first, new = stored_verdict(store, trained(), report(), GateConfig())
-    assert first.passed
-    assert new
-    again, new = stored_verdict(store, trained(), with_champion(0.5), GateConfig())
-    assert (again, new) == (first, False)
+    for judged, config in ((report(), GateConfig()), (with_champion(0.5), GateConfig(min_score=0.99))):
+        first, new = stored_verdict(store, trained(), judged, config)
+        assert new
+        assert stored_verdict(store, trained(), judged, config) == (first, False)
 
 
 def test_another_adapter_report_or_config_is_judged_anew(store: Store) -> None:
@@ -46,8 +47,8 @@ def test_another_adapter_report_or_config_is_judged_anew(store: Store) -> None:
         assert stored_verdict(store, model, judged, config)[1]
 
 
-def test_a_refusal_is_kept_too(store: Store) -> None:
-    config = GateConfig(min_score=0.99)
-    first, _ = stored_verdict(store, trained(), with_champion(0.5), config)
-    assert {r.rule for r in first.reasons if not r.passed} == {"min_score", "not_worse_than_champion"}
-    assert stored_verdict(store, trained(), report(), config) == (first, False)
+def test_what_passed_without_a_champion_has_not_passed_against_one(store: Store) -> None:
+    alone, _ = stored_verdict(store, trained(), report(), GateConfig())
+    against, new = stored_verdict(store, trained(), with_champion(0.5), GateConfig())
+    assert (alone.passed, against.passed, new) == (True, False, True)
+    assert [r.rule for r in against.reasons if not r.passed] == ["not_worse_than_champion"]

@@ -43,8 +43,8 @@ def test_a_whole_configuration_flattens() -> None:
 
 def test_lineage_scores_and_files(home: Path, tiny_model: Path) -> None:
     evidence = make_evidence(tiny_model, 1)
-    told = entry(NAME, evidence, CONFIG, '{"files": []}', 4)
-    assert told.tags["compared_with"] == "4"
+    told = entry(NAME, evidence, CONFIG, '{"files": []}')
+    assert told.tags["compared_with"] == ""
     assert json.loads(told.tags["phone_regions"]) == ["BR"]
     assert told.metrics["tuned.perplexity"] == 3.0
     assert told.metrics["gain_over_base.low"] == 0.4
@@ -65,7 +65,7 @@ def test_what_was_worked_out_is_kept_with_its_reason(home: Path, tiny_model: Pat
     recipe = {"rank": "8 (auto: by data size, 50 rows)", "seed": "17 (default)", "unusual": "epochs 40 is outside"}
     evidence = make_evidence(tiny_model, 1)
     evidence = evidence.model_copy(update={"trained": evidence.trained.model_copy(update={"recipe": recipe})})
-    told = entry(NAME, evidence, CONFIG, "{}", None)
+    told = entry(NAME, evidence, CONFIG, "{}")
     assert json.loads(told.texts["recipe.json"]) == recipe
     card = told.texts["model_card.md"]
     assert "rank: 8 (auto: by data size, 50 rows)" in card
@@ -75,8 +75,26 @@ def test_what_was_worked_out_is_kept_with_its_reason(home: Path, tiny_model: Pat
 
 def test_the_card_says_where_it_comes_from_and_what_was_not_measured(home: Path, tiny_model: Path) -> None:
     evidence = make_evidence(tiny_model, 1)
-    card = entry(NAME, evidence, CONFIG, "{}", None).texts["model_card.md"]
+    card = entry(NAME, evidence, CONFIG, "{}").texts["model_card.md"]
     for part in (evidence.dataset.digest, evidence.trained.base.digest, "## Gate: passed", "| gain | yes |", "50.0%"):
         assert part in card
     assert "not measured" in card
     assert "off: short run" in card
+
+
+def test_it_is_compared_with_the_champion_of_its_evaluation(home: Path, tiny_model: Path) -> None:
+    evidence = make_evidence(tiny_model, 1)
+    against = evidence.model_copy(update={"report": evidence.report.model_copy(update={"champion_version": 4})})
+    assert entry(NAME, against, CONFIG, "{}").tags["compared_with"] == "4"
+
+
+def test_what_any_source_was_freed_of_is_told_to_the_gateway(home: Path, tiny_model: Path) -> None:
+    sources = [
+        {"path": "a.jsonl", "privacy": {"entities": ["SECRET"], "phone_regions": ["JP"]}},
+        {"path": "b.jsonl", "privacy": {"entities": [], "names_and_addresses": True, "phone_regions": []}},
+        {"path": "c.jsonl"},
+    ]
+    data = RunConfig.model_validate({**CONFIG, "data": {**CONFIG["data"], "sources": sources}}).model_dump(mode="json")
+    tags = entry(NAME, make_evidence(tiny_model, 1), data, "{}").tags
+    assert json.loads(tags["redacted_entities"]) == ["EMAIL_ADDRESS", "SECRET", "PERSON", "ADDRESS"]
+    assert json.loads(tags["phone_regions"]) == ["BR", "JP"]

@@ -28,7 +28,7 @@ def plan(
 def test_the_first_and_the_next_version_are_promoted() -> None:
     assert plan().action == "promote"
     assert plan(champion=2, compared_with=2) == Plan(
-        action="promote", text="version 3 passed the gate against version 2"
+        action="promote", text="version 3 passed the gate against version 2", serving=2
     )
 
 
