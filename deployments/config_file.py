@@ -11,11 +11,10 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from deployments.config_values import NOT_YAML, Address, override, problem
 from tasks.config import RunConfig
 from tasks.errors import UsageError
 from tasks.train.recipe import Valued, explain
-
-Address = tuple[str | int, ...]
 
 
 class Template(NamedTuple):
@@ -43,13 +42,22 @@ def load_config(path: Path, overrides: Sequence[str] = (), template: Template | 
         UsageError: the file is missing, not YAML, has a misspelt key, a value that is not allowed or values that
             contradict one another.
     """
-    values, lines = _read(path)
+    return config_from(_text(path), path, overrides, template)
+
+
+def config_from(text: str, path: Path, overrides: Sequence[str] = (), template: Template | None = None) -> LoadedConfig:
+    """The same for a text that is to lie at a path, whether it does already or not.
+
+    Raises:
+        UsageError: as `load_config`.
+    """
+    values, lines = _parsed(text, path)
     origins = {address: f"{path.name}:{line}" for address, line in lines.items()}
     if template is not None:
         for address in _fill(values, template.sections, ()):
             origins[address] = f"template {template.name}"
     for text in overrides:
-        address = _override(values, text)
+        address = override(values, text)
         origins[address] = f"--set {text.partition('=')[0]}"
     try:
         config = RunConfig.model_validate(values)
@@ -79,9 +87,9 @@ def _placed(error: UsageError, path: Path, origins: dict[Address, str]) -> Usage
     return UsageError(error.what, where=place, why=error.why, remedy=error.remedy)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[Address, int]]:
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(
             "there is no such configuration file",
@@ -95,25 +103,30 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Address, int]]:
             why=str(error),
             remedy="give a readable UTF-8 YAML file",
         ) from error
+
+
+def _parsed(text: str, path: Path) -> tuple[dict[str, Any], dict[Address, int]]:
+    """Values with the lines of their keys."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        lines = dict(_lines(node, ())) if node is not None else {}
+    except NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise UsageError(
             "the configuration file is not YAML",
             where=where,
-            why=getattr(error, "problem", "") or "",
+            why=problem(error),
             remedy="correct the line; compare examples/support_desk/config.yaml",
         ) from error
-    if not isinstance(values, dict) or node is None:
+    if not isinstance(values, dict):
         raise UsageError(
             "the configuration file is empty or not a mapping",
             where=str(path),
             remedy="it needs at least `project:` and `data:`; `tuneloop init FILE...` writes one",
         )
-    return values, dict(_lines(node, ()))
+    return values, lines
 
 
 def _lines(node: yaml.Node, address: Address) -> Iterator[tuple[Address, int]]:
@@ -125,23 +138,6 @@ def _lines(node: yaml.Node, address: Address) -> Iterator[tuple[Address, int]]:
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield from _lines(value, (*address, index))
-
-
-def _override(values: dict[str, Any], text: str) -> Address:
-    name, found, raw = text.partition("=")
-    if not found or not name:
-        raise UsageError("`--set` needs NAME=VALUE", where=f"--set {text}", remedy="e.g. --set train.epochs=1")
-    keys = name.strip().split(".")
-    place: Any = values
-    for key in keys[:-1]:
-        place = place[int(key)] if isinstance(place, list) and key.isdigit() else place.setdefault(key, {})
-        if not isinstance(place, dict | list):
-            raise UsageError(f"`{key}` is a value, not a section", where=f"--set {text}")
-    if isinstance(place, list):
-        place[int(keys[-1])] = yaml.safe_load(raw)
-    else:
-        place[keys[-1]] = yaml.safe_load(raw)
-    return tuple(int(k) if k.isdigit() else k for k in keys)
 
 
 def given_sections(loaded: LoadedConfig, names: Sequence[str]) -> dict[str, Any]:
@@ -226,7 +222,11 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
 def _absolute(path: str, folder: Path) -> str:
     if "://" in path:
         return path
-    return str((folder / Path(path).expanduser()).absolute())
+    try:  # pathlib drops the point of ./~name, which is a file
+        return str((folder / (Path(path).expanduser() if path.startswith("~") else path)).absolute())
+    except RuntimeError as error:
+        remedy = "give the path in full; a name that begins with ~ is written ./~name"
+        raise UsageError("there is no such home folder", where=path, why=str(error), remedy=remedy) from error
 
 
 class ShownValue(NamedTuple):

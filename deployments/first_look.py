@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from deployments.config_file import Template
+from tasks.config import RunConfig
 from tasks.contracts import Record
-from tasks.errors import DataRefused
+from tasks.errors import DataRefused, UsageError
 from tasks.ingest.config import SourceConfig
 from tasks.ingest.documents import SourceReport
 from tasks.ingest.look import look_into
@@ -41,7 +42,8 @@ class SourceLook(Record):
     why: str
     rows: int
     usable: int
-    held_out: bool
+    named_held_out: bool
+    held_out: bool = False
 
 
 class Look(Record):
@@ -84,42 +86,54 @@ def look_at(files: Sequence[Path], folder: Path) -> Look:
         folder: where the configuration will lie; paths are written relative to it.
 
     Raises:
-        UsageError, DataRefused: as reading raises them; DataRefused also when no row is usable.
+        UsageError, DataRefused: as reading raises them; DataRefused also when fewer than two rows are usable.
     """
     sources = [
         SourceConfig(path=str(f.absolute()), split="test" if _HELD_OUT.search(f.stem) else "auto") for f in files
     ]
     looks: list[SourceLook] = []
-    lengths: list[int] = []
-    test = 0
+    lengths: dict[bool, list[int]] = {True: [], False: []}  # of usable rows, by whether the name says held out
     with tempfile.TemporaryDirectory() as scratch:
         for source, address, reports, rows in look_into(sources, folder, Path(scratch)):
             looks += [_source_look(r, os.path.relpath(address, folder), source) for r in reports]
-            usable = [sum(len(m.content) for m in row.messages) for row in rows if row.outcome == "kept"]
-            lengths += usable
-            test += len(usable) if source.split == "test" else 0
-    if not lengths:
-        raise DataRefused("no row is usable", where=", ".join(map(str, files)), remedy="see the reasons above")
-    return _measured(tuple(looks), lengths, test)
+            lengths[source.split == "test"] += [
+                sum(len(m.content) for m in row.messages) for row in rows if row.outcome == "kept"
+            ]
+    return _measured(looks, lengths[False], lengths[True], files)
 
 
 def _source_look(report: SourceReport, path: str, source: SourceConfig) -> SourceLook:
     return SourceLook(
         path=path, shape=report.shape, why=report.why, rows=report.rows, usable=report.kept,
-        held_out=source.split == "test",
+        named_held_out=source.split == "test",
     )  # fmt: skip
 
 
-def _measured(looks: tuple[SourceLook, ...], lengths: Sequence[int], test: int) -> Look:
-    """Sizes from the lengths of the usable rows, in characters."""
-    test = test or max(1, round(0.2 * len(lengths)))
+def _measured(looks: Sequence[SourceLook], plain: list[int], named: list[int], files: Sequence[Path]) -> Look:
+    """Sizes from the lengths of the usable rows, in characters.
+
+    Names decide what is held out only where both sides have rows: otherwise no run could train, or evaluate.
+    """
+    lengths, apart = plain + named, bool(plain and named)
+    if len(lengths) < 2:
+        raise _too_few(looks, len(lengths), files)
+    test = len(named) if apart else max(1, round(0.2 * len(lengths)))
     tokens = statistics.fmean(lengths) / _CHARACTERS_PER_TOKEN + _TEMPLATE_TOKENS
     return Look(
-        sources=looks,
+        sources=tuple(s.model_copy(update={"held_out": apart and s.named_held_out}) for s in looks),
         train_rows=len(lengths) - test,
         test_rows=test,
         tokens_per_row=tokens,
         longest_characters=max(lengths),
+    )
+
+
+def _too_few(looks: Sequence[SourceLook], usable: int, files: Sequence[Path]) -> DataRefused:
+    return DataRefused(
+        "only one row is usable" if usable else "no row is usable",
+        where=", ".join(map(str, files)),
+        why="; ".join(f"{s.path}: {s.usable} of {s.rows} rows usable ({s.why})" for s in looks) or "there is no row",
+        remedy="give at least two rows that are understood: one is trained on, one is held out",
     )
 
 
@@ -150,7 +164,7 @@ def describe(
     lines = [
         "# Written by `tuneloop init`; every key is explained by `tuneloop config show`.",
         f"# {sizes.sentence}.",
-        f"project: {name}",
+        _pair("project", name),
         "data:",
         "  sources:",
         *(line for source in look.sources for line in _source_lines(source)),
@@ -208,9 +222,15 @@ def _pair(key: str, value: Any) -> str:
 def _source_lines(source: SourceLook) -> list[str]:
     text = [
         f"    - path: {_quoted(source.path)}   # {source.usable:,} of {source.rows:,} rows usable",
-        f"      shape: {source.shape}   # {source.why}",
+        f"      shape: {source.shape}   # {_remark(source.why)}",
     ]
-    return [*text, "      split: test   # by its name; auto lets the split decide"] if source.held_out else text
+    if source.held_out:
+        text.append("      split: test   # by its name; auto lets the split decide")
+    elif source.named_held_out:
+        text.append(
+            "      split: auto   # its name says test, but then no row would be left to train on, or to hold out"
+        )
+    return text
 
 
 def _check_lines(look: Look) -> list[str]:
@@ -239,6 +259,22 @@ def _limit_lines(key: str, used: int, available: int, what: str) -> list[str]:
     return [f"  {key}: {used if share < 1 else 'null'}   # {share:.0%} of {available:,} {what}; null: all"]
 
 
+def check_project(name: str) -> None:
+    """Refuse a name that no project can have.
+
+    Raises:
+        UsageError: with the closest one that can be.
+    """
+    (pattern,) = (m.pattern for m in RunConfig.model_fields["project"].metadata if hasattr(m, "pattern"))
+    if name and not re.search(pattern, name):
+        raise UsageError(
+            "this cannot be the name of a project",
+            where=f"--project {name!r}",
+            why="it is part of addresses: small letters, digits, - and _, with a letter or digit first",
+            remedy=f"e.g. --project {_project_name(name)}",
+        )
+
+
 def _project_name(path: str) -> str:
     name = re.sub(r"[^a-z0-9]+", "_", Path(path).stem.lower()).strip("_")
     if name in ("train", "data", "rows", "test", ""):
@@ -247,4 +283,11 @@ def _project_name(path: str) -> str:
 
 
 def _quoted(path: str) -> str:
-    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """Always in double quotes: they hold every character a file name may have, on one line."""
+    named = f"./{path}" if path.startswith("~") else path  # a file of that name, nobody's home
+    return yaml.safe_dump(named, default_style='"', width=10_000, allow_unicode=True).strip()
+
+
+def _remark(text: str) -> str:
+    """As a comment can hold it: names of columns may have line breaks and characters that YAML does not allow."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -11,7 +11,7 @@ from tasks.contracts import Candidate
 from tasks.evaluate.task import evaluate
 from tasks.gate.task import gate
 from tasks.outcome.task import refusable
-from tasks.register.task import champion, register
+from tasks.register.task import champion, champion_at_hand, register
 from tasks.train.task import resolve_base, train
 from tasks.version.task import dataset_at
 
@@ -26,6 +26,7 @@ def finetune(config: RunConfig, dataset: str, resume: str = "") -> Candidate:
         resume: key of the training that is to go on; with other data or values the run is refused.
     """
     rows, base = dataset_at(dataset), resolve_base(config.model)
+    champion_at_hand(config.model_name)
     config = best_settings(config, rows, base)
     trained = train(rows, base, config.train, config.model_name, resume)
     report = evaluate(rows, trained, champion(config.model_name, trained.adapter_digest), config.evaluate)

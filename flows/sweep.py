@@ -7,8 +7,22 @@ from prefect import flow
 
 from tasks.config import RunConfig
 from tasks.contracts import BaseModelRef, DatasetVersion, TrainedModel
+from tasks.errors import TuneloopError
 from tasks.outcome.task import answer, answer_or_failure, refusable
-from tasks.train.space import Point, Space, Swept, in_words, judge, points, preset_space, settled, trial_of, with_point
+from tasks.train.space import (
+    Point,
+    Space,
+    Swept,
+    in_words,
+    judge,
+    of_settings,
+    points,
+    preset_space,
+    refuse_points,
+    settled,
+    trial_of,
+    with_point,
+)
 from tasks.train.task import resolve_base, train
 from tasks.version.task import dataset_at
 
@@ -20,10 +34,17 @@ def trial(config: RunConfig, dataset: str) -> TrainedModel:
 
 
 def tried(config: RunConfig, dataset: str, point: Point) -> TrainedModel | Exception:
-    """The training of a point of the space, or why it failed: settings that fail are an answer too."""
+    """The training of a point of the space, or why it failed: settings that fail are an answer too.
+
+    Raises:
+        TuneloopError: it failed for another reason; repeated, the sweep goes on with this trial.
+    """
     settings = config.model_copy(update={"train": with_point(config.train, point)})
     named = trial.with_options(flow_run_name=f"trial: {in_words(point)}")
-    return answer_or_failure(named(settings, dataset, return_state=True))
+    found = answer_or_failure(named(settings, dataset, return_state=True))
+    if isinstance(found, TuneloopError) and not of_settings(found):
+        raise found
+    return found
 
 
 @flow(name="sweep", flow_run_name="sweep {config.project} on {dataset}")
@@ -34,7 +55,12 @@ def sweep(config: RunConfig, dataset: str, space: Space) -> Swept:
     Args:
         dataset: address of a dataset version, `ds://project/name@x.y.z`.
         space: what to try; the same space gives the same trials, and what was trained before is not trained again.
+
+    Raises:
+        UsageError: the settings of a trial cannot be; found before the first one.
+        TuneloopError: a trial failed for a reason that says nothing of its settings.
     """
+    refuse_points(config.train, space)
     return judge([trial_of(p, tried(config, dataset, p), space.metric) for p in points(space)], space.metric)
 
 

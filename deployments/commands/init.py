@@ -36,12 +36,14 @@ def init(
             remedy="choose another name with --output, or overwrite it with --force",
         )
     from deployments.commands.doctor import gemm_gflops
-    from deployments.first_look import describe, look_at
+    from deployments.first_look import check_project, describe, look_at
     from tasks.adapters.store import write_atomically
 
+    check_project(project)
     saved = find_template(template, output)
     look = look_at(files, output.resolve().parent)
     text, sizes = describe(look, minutes=minutes, gflops=gemm_gflops(), project=project, template=saved)
+    _check_loads(text, output, template)
     write_atomically(output, text)
     if as_json:
         print_json({"status": "done", "exit_code": 0, "config": str(output), **sizes.model_dump()})
@@ -54,3 +56,18 @@ def init(
         )
     err.print(sizes.sentence, soft_wrap=True, markup=False)
     out.print(f"wrote {output}\nnext: tuneloop run {output}", soft_wrap=True, markup=False)
+
+
+def _check_loads(text: str, output: Path, template: str) -> None:
+    """Refuse here what every other command would refuse once it is written."""
+    from deployments.config_file import config_from
+
+    try:
+        config_from(text, output)
+    except UsageError as error:
+        raise UsageError(
+            error.what,
+            where=error.where,
+            why=f"{output} would not load{f' with template {template}' if template else ''}, so it was not written",
+            remedy=error.remedy,
+        ) from error

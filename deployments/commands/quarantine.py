@@ -97,14 +97,18 @@ def repair(
     as_json: AsJson = False,
 ) -> None:
     """Correct a row; the next run takes the correction and judges it again. The source is not changed."""
+    from tasks.privacy.messages import cleaned_messages, message_texts
+
     store = open_store(config)
     found = _row(row, dataset, store)
     if (file is None) == (set_prompt is None and set_answer is None):
         raise UsageError("say what is to be corrected", remedy="use --set-prompt and --set-answer, or --file")
     messages = _from_file(file) if file else _corrected(found, set_prompt, set_answer)
-    redactor = _redactor(store)
-    clean = tuple(m.model_copy(update={"content": redactor.redact(m.content)[0]}) for m in messages)
-    _decide(_decision(found.row_id, "repair", redactor.redact(reason)[0], messages=clean), as_json)
+    redactor = _redactor(store, found.row_id, everywhere=bool(dataset))
+    subjects = {s for text in message_texts(messages) for s in redactor.clean(text).subjects}
+    clean = cleaned_messages(messages, lambda text: redactor.redact(text)[0])
+    values = {"messages": clean, "subjects": tuple(sorted(subjects))}
+    _decide(_decision(found.row_id, "repair", redactor.redact(reason)[0], **values), as_json)
 
 
 @app.command()
@@ -124,7 +128,8 @@ def accept(
     if code in NEVER_ACCEPTED:
         raise UsageError("a row that is to be dropped for its personal data cannot be accepted", where=found.row_id,
                          remedy="change data.privacy, or write the row without the values with `repair`")  # fmt: skip
-    _decide(_decision(found.row_id, "accept", _redactor(store).redact(reason)[0], rule=code), as_json)
+    redactor = _redactor(store, found.row_id, everywhere=bool(dataset))
+    _decide(_decision(found.row_id, "accept", redactor.redact(reason)[0], rule=code), as_json)
 
 
 @app.command()
@@ -136,7 +141,7 @@ def withdraw(row: RowId, reason: Reason, config: ConfigOption = None, as_json: A
     ids = sorted({o.row_id for o in row_decisions.overlays() if o.row_id.startswith(row)})
     if len(ids) != 1:
         raise UsageError("nothing is decided about this row" if not ids else "more than one row begins so", where=row)
-    _decide(_decision(ids[0], "withdraw", _redactor(store).redact(reason)[0]), as_json)
+    _decide(_decision(ids[0], "withdraw", _redactor(store, ids[0], everywhere=True).redact(reason)[0]), as_json)
 
 
 def _files(address: str, store: Store) -> tuple[str, list[Path]]:
@@ -158,12 +163,18 @@ def _row(row: str, dataset: str, store: Store) -> Row:
     return find_row(_files(dataset, store)[1], row)
 
 
-def _redactor(store: Store) -> Redactor:
-    from tasks.adapters.row_files import open_output
-    from tasks.validate.decisions import redactor_for
-    from tasks.validate.quarantine_rows import newest_validation
+def _redactor(store: Store, row_id: str, *, everywhere: bool) -> Redactor:
+    """What takes personal data out of texts about a row, by the rules of its source in the newest validation.
 
-    return redactor_for(open_output(store, newest_validation(store)).privacy)
+    Args:
+        everywhere: the row was named by a dataset, or by itself: what any validation that holds it wants holds.
+    """
+    from tasks.adapters.pseudonym_key import pseudonym_key
+    from tasks.validate.decisions import redactor_for
+    from tasks.validate.quarantine_rows import newest_validation, privacy_of_row, validations
+
+    uris = validations(store) if everywhere else [newest_validation(store)]
+    return redactor_for(privacy_of_row(store, row_id, uris), pseudonym_key())
 
 
 def _corrected(row: Row, prompt: str | None, answer: str | None) -> tuple[Message, ...]:

@@ -42,11 +42,12 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Train with each of several settings, choose by validation, and finish the best one. Killed sweeps go on."""
-    from tasks.train.space import VALIDATION_LOSS, check_validation
+    from tasks.train.space import VALIDATION_LOSS, check_validation, refuse_points
 
     loaded = load_with_template(config, overrides, template)
     check_validation(loaded.config.train)
     space = space_of(grid or (), ranges or (), trials, metric or VALIDATION_LOSS)
+    refuse_points(loaded.config.train, space)
     home = use_home(loaded.path)
     for name in prepare_home(home):
         err.print(f"ended what a killed run had left: {name}", style="yellow")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +16,14 @@ from deployments.embedded import prefect_server
 from deployments.runs.prefect_history import FlowRun
 from deployments.runs.states import ENDED
 from deployments.runs.views import Runs
+from tasks.adapters.processes import LONGEST_GRACE_SECONDS, TERM_GRACE_SECONDS
 from tasks.adapters.runs import RunProcess
 from tasks.contracts import Record
 from tasks.errors import EnvironmentUnusable, UsageError
 
-END_SECONDS = 90.0  # the trainer's own grace, and what the flow needs to end after it
+END_SECONDS = LONGEST_GRACE_SECONDS + 70.0  # the trainer's own grace, and what the flow needs to end after it
 _POLL_SECONDS = 0.5
+log = logging.getLogger("tuneloop.runs")
 _LIVING = ("PENDING", "RUNNING")
 
 
@@ -79,7 +82,7 @@ def _end(process: RunProcess) -> None:
     try:
         own = psutil.Process(process.pid)
         own.terminate()
-        own.wait(END_SECONDS)
+        _wait(own)
     except psutil.NoSuchProcess:
         return
     except psutil.TimeoutExpired:
@@ -88,6 +91,16 @@ def _end(process: RunProcess) -> None:
         raise EnvironmentUnusable(
             "the run does not end", where=f"process {process.pid}", why=why, remedy=remedy
         ) from None  # fmt: skip
+
+
+def _wait(process: psutil.Process) -> None:
+    """Until it has ended; where that takes longer than usual, say what is waited for and for how long at most."""
+    try:
+        process.wait(TERM_GRACE_SECONDS)
+    except psutil.TimeoutExpired:
+        left = END_SECONDS - TERM_GRACE_SECONDS
+        log.warning("the trainer finishes its step and writes a checkpoint first: at most %.0f s more", left)
+        process.wait(left)
 
 
 @contextlib.contextmanager

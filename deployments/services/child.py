@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -55,6 +56,20 @@ class Child:
         elif now >= self._next_probe:
             self._probe(now)
 
+    def stumbled(self, error: Exception) -> bool:
+        """Note that `tick` failed, and go on after a pause; whether there is something new to say.
+
+        The process, if there is one, is left as it is: it may be training.
+        """
+        now, reason = time.monotonic(), f"cannot be looked after: {type(error).__name__}: {error}"
+        if self.process is None:
+            self.restarts += 1
+            reason = f"{reason}; {self._start_later(now)}"
+        else:
+            self.phase, self._next_probe = "unhealthy", now + PROBE_SECONDS
+        said, self.reason = self.reason, reason
+        return said != reason
+
     def stop(self) -> None:
         """End the process and everything it started."""
         if self.process is not None:
@@ -98,14 +113,18 @@ class Child:
 
     def _ended(self, why: str, now: float) -> None:
         self.stop()
-        self._attempts += 1
         self.restarts += 1
+        following = self._start_later(now)
+        self.reason = f"{why}; {following}; its log ends with: {last_lines(Path(self.service.log), 3)}"
+
+    def _start_later(self, now: float) -> str:
+        """Settle when the next start is due, or that there is none; says which."""
+        self._attempts += 1
         pause = min(MAX_PAUSE_SECONDS, self.first_pause_seconds * 2 ** (self._attempts - 1))
         self._next_start = now + pause
         given_up = not self._was_healthy and self._attempts >= FIRST_ATTEMPTS
         self.phase = "failed" if given_up else "restarting"
-        following = "given up" if given_up else f"next start in {pause:.1f} s"
-        self.reason = f"{why}; {following}; its log ends with: {last_lines(Path(self.service.log), 3)}"
+        return "given up" if given_up else f"next start in {pause:.1f} s"
 
 
 def _health(service: Service) -> tuple[bool, str]:
@@ -118,7 +137,21 @@ def _health(service: Service) -> tuple[bool, str]:
         return False, f"{service.health_url} answers {answer.status_code}"
     if not service.ready_states:
         return True, ""
-    said = answer.json()
-    if said["status"] in service.ready_states:
-        return True, service.ready_states[said["status"]]
-    return False, f"{said['status']} {said.get('error') or ''}".strip()
+    try:
+        return _told(answer.json(), service)
+    except (ValueError, KeyError, TypeError, RecursionError):  # anybody may listen on the port, and say anything
+        return False, f"{service.health_url} does not answer as a {service.name} of ours"
+
+
+def _told(answer: Any, service: Service) -> tuple[bool, str]:
+    """The same, from what a service says of itself.
+
+    Raises:
+        ValueError, KeyError, TypeError: none of ours says that.
+    """
+    status = answer["status"]
+    if status in service.ready_states:
+        return True, service.ready_states[status]
+    if status not in (LOADS, REFUSES):
+        raise ValueError(status)
+    return False, f"{status} {answer.get('error') or ''}".strip()

@@ -87,7 +87,11 @@ class Supervisor:
     def _tick(self) -> None:
         for child in self.children:
             before = child.phase
-            child.tick({c.service.name for c in self.children if c.phase == "healthy"})
+            try:
+                child.tick({c.service.name for c in self.children if c.phase == "healthy"})
+            except Exception as error:  # trouble with one service must not end the others, and their trainings
+                if child.stumbled(error):
+                    log.exception("%s cannot be looked after", child.service.name)
             if child.phase != before:
                 log.info("%s is %s %s", child.service.name, child.phase, child.reason)
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import struct
 from pathlib import Path
 
 from tasks.adapters.built_in_models import BUILT_IN, built_in_at_hand, built_in_folder
 from tasks.adapters.store import write_atomically
+from tasks.adapters.weight_files import check_weights, json_object, tensors
 from tasks.contracts import BaseModelRef, Digest
 from tasks.digest import digest_file, digest_of
 from tasks.errors import ModelUnavailable
@@ -49,7 +49,7 @@ def resolve(name: str) -> BaseModelRef:
     """The base model of this name, fetched and converted if it is not there yet.
 
     Raises:
-        ModelUnavailable: unknown name, unreachable source, or a folder that is not a complete instruct model.
+        ModelUnavailable: unknown name, unreachable source, a damaged or incomplete folder.
     """
     check_name(name)
     if name in BUILT_IN:
@@ -63,7 +63,11 @@ def resolve(name: str) -> BaseModelRef:
 
 
 def parameters_at_hand(name: str) -> int | None:
-    """Weights of a base model that lies on this machine; None where it would have to be fetched or made first."""
+    """Weights of a base model that lies on this machine; None where it would have to be fetched or made first.
+
+    Raises:
+        ModelUnavailable: its files are damaged.
+    """
     if name in BUILT_IN:
         folder = built_in_at_hand(name)
     elif name.startswith(_HUB_PREFIX):
@@ -140,13 +144,14 @@ def _check_complete(folder: Path, name: str) -> None:
             why=f"missing: {'; '.join(missing)}",
             remedy="use an instruct model saved with save_pretrained (model and tokenizer) in one folder",
         )
+    check_weights(folder)
 
 
 def _has_template(folder: Path) -> bool:
     if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
         return True
     settings = folder / "tokenizer_config.json"
-    return settings.is_file() and bool(json.loads(settings.read_text(encoding="utf-8")).get("chat_template"))
+    return settings.is_file() and bool(json_object(settings).get("chat_template"))
 
 
 def _reference(name: str, folder: Path) -> BaseModelRef:
@@ -186,22 +191,11 @@ def _content_digest(path: Path) -> Digest:
     """Digest of a file; of JSON its canonical form without the keys that say where and by what it was written."""
     if path.suffix != ".json":
         return digest_file(path)
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json_object(path)
     if path.name == "config.json":
         content = {key: value for key, value in content.items() if key not in _INCIDENTAL_KEYS}
     return digest_of(content)
 
 
 def _count_parameters(path: Path) -> int:
-    """Number of weights in a safetensors file, from its header (8 bytes length, then JSON)."""
-    with path.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    total = 0
-    for key, entry in header.items():
-        if key != "__metadata__":
-            size = 1
-            for extent in entry["shape"]:
-                size *= extent
-            total += size
-    return total
+    return sum(tensors(path).values())

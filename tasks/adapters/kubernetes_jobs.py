@@ -7,8 +7,6 @@ again by its name.
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,12 +14,15 @@ from typing import Any
 from pydantic import Field
 
 from tasks import progress
+from tasks.adapters.kubernetes_logs import LogReader
 from tasks.contracts import Record
 from tasks.errors import EnvironmentUnusable
 
 POLL_SECONDS = 1.0
 WAITING_PATIENCE_SECONDS = 180.0
 """How long an image may fail to be pulled before the job is given up: a registry can be away for a moment."""
+GONE_PATIENCE_SECONDS = 600.0
+"""How long pods that are to end may take: their own time to write a checkpoint, and a node that comes back."""
 _HOPELESS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError")
 _INDEX = "batch.kubernetes.io/job-completion-index"
 
@@ -78,33 +79,61 @@ class KubernetesJobs:
         with _refusals_named(f"delete service {name}", but=404):
             self.core.delete_namespaced_service(name, self.namespace)
 
+    def clear(self, label: str, value: str) -> None:
+        """Delete all jobs that carry a label, and wait until they and their pods are gone.
+
+        Raises:
+            EnvironmentUnusable: some do not go. What they are doing nobody can say.
+        """
+        selector, until = f"{label}={value}", time.monotonic() + GONE_PATIENCE_SECONDS
+        for name in self._jobs(selector):
+            self.delete(name)
+        while left := (*self._jobs(selector), *(pod.metadata.name for pod in self._pods(selector))):
+            progress.stop_if_interrupted()
+            if time.monotonic() >= until:
+                raise _stuck(left, self.namespace, selector)
+            time.sleep(POLL_SECONDS)
+
+    def _jobs(self, selector: str) -> list[str]:
+        """Names of jobs, those that are being deleted included."""
+        with _refusals_named(f"list jobs {selector}"):
+            found = self.batch.list_namespaced_job(self.namespace, label_selector=selector).items
+        return [job.metadata.name for job in found]
+
+    def _pods(self, selector: str) -> list[Any]:
+        with _refusals_named(f"list pods {selector}"):
+            found: list[Any] = self.core.list_namespaced_pod(self.namespace, label_selector=selector).items
+        return found
+
     def pods(self, name: str) -> tuple[PodStatus, ...]:
         """The pods of a job, in the order of their numbers, the newest of each last."""
-        with _refusals_named(f"list pods of {name}"):
-            found = self.core.list_namespaced_pod(
-                self.namespace, label_selector=f"batch.kubernetes.io/job-name={name}"
-            ).items
+        found = self._pods(f"batch.kubernetes.io/job-name={name}")
         oldest_first = sorted(found, key=lambda pod: str(pod.metadata.creation_timestamp))
         return tuple(sorted((_status(pod) for pod in oldest_first), key=lambda status: status.index))
 
-    def follow(self, name: str, seconds: float, on_line: Callable[[str, PodStatus], None]) -> JobEnd:
-        """Pass on what the pods print until the job has ended, failed for good, or the time is over."""
-        until, hopeless_since = time.monotonic() + seconds, 0.0
-        reader = _LogReader(self.core, self.namespace, on_line)
-        while True:
-            progress.stop_if_interrupted()
-            end, pods = self._end(name), self.pods(name)
-            reader.look_at(pods)
+    def follow(self, name: str, seconds: Callable[[], float], on_line: Callable[[str, PodStatus], None]) -> JobEnd:
+        """Pass on what the pods print until the job has ended, failed for good, or the time is over.
+
+        Args:
+            seconds: the time from the beginning on; asked again and again, what the pods print may shorten it.
+        """
+        began, patience, known = time.monotonic(), _Patience(), tuple[PodStatus, ...]()
+        with LogReader(self.core, self.namespace, on_line) as reader:
+            while True:
+                progress.stop_if_interrupted()
+                end, pods = self._end(name), self.pods(name)
+                known = pods or known  # a deadline takes the pods away, and with them what they tell
+                reader.look_at(pods)
+                reader.pass_on()
+                given_up, over = patience.ends(pods), time.monotonic() - began >= seconds()
+                if end or given_up or over:
+                    break
+                time.sleep(POLL_SECONDS)
+            if end:
+                reader.hear_last_words()
             reader.pass_on()
-            hopeless = any(pod.reason in _HOPELESS for pod in pods)
-            hopeless_since = (hopeless_since or time.monotonic()) if hopeless else 0.0
-            given_up = hopeless and time.monotonic() - hopeless_since >= WAITING_PATIENCE_SECONDS
-            if end or given_up or time.monotonic() >= until:
-                reader.finish()
-                timed_out = not end and not given_up
-                ended = end or JobEnd(succeeded=False, timed_out=timed_out)
-                return ended.model_copy(update={"pods": self.pods(name)})
-            time.sleep(POLL_SECONDS)
+        ended = end or JobEnd(succeeded=False, timed_out=not given_up)
+        return ended.model_copy(update={"pods": self.pods(name) or known})
 
     def _end(self, name: str) -> JobEnd | None:
         with _refusals_named(f"read job {name}"):
@@ -115,62 +144,19 @@ class KubernetesJobs:
         return None
 
 
-class _LogReader:
-    """Reads the log of every pod once, each in a thread of its own; lines are passed on in the caller's thread."""
+class _Patience:
+    """Bears with an image that is not there, but not for ever."""
 
-    def __init__(self, core: Any, namespace: str, on_line: Callable[[str, PodStatus], None]) -> None:
-        self.core, self.namespace, self.on_line = core, namespace, on_line
-        self.threads: dict[str, threading.Thread] = {}
-        self.lines: queue.SimpleQueue[tuple[str, PodStatus]] = queue.SimpleQueue()
+    def __init__(self) -> None:
+        self.since = 0.0
 
-    def look_at(self, pods: Sequence[PodStatus]) -> None:
-        for pod in pods:
-            if pod.name not in self.threads and pod.phase in ("Running", "Succeeded", "Failed"):
-                self.threads[pod.name] = threading.Thread(target=self._read, args=(pod,), daemon=True)
-                self.threads[pod.name].start()
-
-    def finish(self) -> None:
-        """Wait a moment for what ended pods still have to say."""
-        for thread in self.threads.values():
-            thread.join(timeout=10)
-        self.pass_on()
-
-    def pass_on(self) -> None:
-        """Hand over what has been read since the last time."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self.on_line(*self.lines.get_nowait())
-
-    def _read(self, pod: PodStatus) -> None:
-        """Follow a log to its end. When the connection breaks it is read again; what was passed on is skipped."""
-        from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
-        seen = 0
-        for _ in range(5):
-            try:
-                stream = self.core.read_namespaced_pod_log(
-                    pod.name, self.namespace, follow=True, _preload_content=False
-                )
-                for number, line in enumerate(_lines(stream)):
-                    if number >= seen:
-                        seen = number + 1
-                        self.lines.put((line, pod))
-                return
-            except (
-                ApiException,
-                HTTPError,
-            ):  # the pod is gone or the connection broke; its status tells what there is to tell
-                time.sleep(POLL_SECONDS)
-
-
-def _lines(stream: Any) -> Any:
-    rest = b""
-    for piece in stream.stream():
-        *whole, rest = (rest + piece).split(b"\n")
-        yield from (line.decode("utf-8", "replace") for line in whole)
-    if rest:
-        yield rest.decode("utf-8", "replace")
+    def ends(self, pods: Sequence[PodStatus]) -> bool:
+        """Whether pods have been hopeless for too long, looked at now."""
+        if not any(pod.reason in _HOPELESS for pod in pods):
+            self.since = 0.0
+            return False
+        self.since = self.since or time.monotonic()
+        return time.monotonic() - self.since >= WAITING_PATIENCE_SECONDS
 
 
 def _status(pod: Any) -> PodStatus:
@@ -197,6 +183,16 @@ def _status(pod: Any) -> PodStatus:
         reason=reason,
         message=message,
         exit_code=code,
+    )
+
+
+def _stuck(names: Sequence[str], namespace: str, selector: str) -> EnvironmentUnusable:
+    return EnvironmentUnusable(
+        "an earlier trainer of this training is still there",
+        where=", ".join(names),
+        why=f"it was asked to end {GONE_PATIENCE_SECONDS / 60:.0f} minutes ago; two must not write into one folder",
+        remedy="look at its node; once that is known to be off or its pod to be dead, "
+        f"`kubectl -n {namespace} delete pod -l {selector} --force --grace-period=0`, then repeat the command",
     )
 
 

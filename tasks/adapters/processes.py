@@ -7,6 +7,7 @@ the next command can recognise and end what survived.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tasks.adapters.threads import thread_environment
 
 EVENT_PREFIX = "@tuneloop "
 TERM_GRACE_SECONDS = 20.0
+LONGEST_GRACE_SECONDS = 600.0  # for a worker that has told that what it is in the middle of takes longer than usual
 Event = dict[str, Any]
 
 
@@ -36,13 +38,13 @@ def run_worker(
     log_file: Path,
     on_event: Callable[[Event], None],
     timeout_seconds: float | None = None,
-    grace_seconds: float = TERM_GRACE_SECONDS,
+    time_to_end: Callable[[], float] = lambda: TERM_GRACE_SECONDS,
 ) -> int:
     """Run `python -m module arguments` to its end and pass on its events; everything else it prints is logged.
 
     Returns the exit code (negative: ended by that signal). When the caller is interrupted, the worker gets SIGTERM
-    and time to write a checkpoint; so it does after `timeout_seconds`, and one that does not end within
-    `grace_seconds` then is killed.
+    and time to write a checkpoint; so it does after `timeout_seconds`. `time_to_end` is called when it is asked to
+    end, for the seconds that it gets; one that has not ended then is killed.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("a", encoding="utf-8") as log:
@@ -56,29 +58,40 @@ def run_worker(
             env={**os.environ, **thread_environment(), "PYTHONUNBUFFERED": "1"},
         )
         record = remember(home, process.pid, module)
-        timers = _timers(process, timeout_seconds, grace_seconds)
         try:
-            for timer in timers:
-                timer.start()
-            _pump(process, log.write, on_event)
-            return process.wait()
+            with _deadline(process, timeout_seconds, time_to_end):
+                _pump(process, log.write, on_event)
+                return process.wait()
         finally:
-            for timer in timers:
-                timer.cancel()
-            end(process.pid)
+            if process.poll() is None:
+                end(process.pid, time_to_end())
             process.wait()
             record.unlink(missing_ok=True)
 
 
-def _timers(process: subprocess.Popen[str], timeout_seconds: float | None, grace: float) -> list[threading.Timer]:
+@contextlib.contextmanager
+def _deadline(
+    process: subprocess.Popen[str], seconds: float | None, time_to_end: Callable[[], float]
+) -> Iterator[None]:
     """SIGTERM when the time is over, SIGKILL where that had no effect. Popen itself must reap it, so no `end` here."""
-    if timeout_seconds is None:
-        return []
-    last = threading.Timer(timeout_seconds + grace, process.kill)
-    timers = [threading.Timer(timeout_seconds, process.terminate), last]
-    for timer in timers:
-        timer.daemon = True
-    return timers
+
+    def stop() -> None:
+        process.terminate()
+        try:
+            process.wait(time_to_end())
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _pump(process: subprocess.Popen[str], write: Callable[[str], int], on_event: Callable[[Event], None]) -> None:

@@ -151,7 +151,7 @@ def served(name: str, alias_or_version: str | int) -> ServedModel | None:
 
     Raises:
         EnvironmentUnusable: the registered adapter is damaged.
-        ModelUnavailable: the base model it was trained on is not the one that its name resolves to now.
+        ModelUnavailable: the base model it was trained on is gone, or not the one that its name resolves to now.
     """
     version = _resolve(name, alias_or_version)
     if version is None:
@@ -214,13 +214,23 @@ def _damaged(name: str, version: int, folder: Path) -> EnvironmentUnusable:
 
 
 def _base(name: str, version: int, lineage: Mapping[str, str]) -> BaseModelRef:
-    base = base_models.resolve(lineage["base"])
+    remedy = "bring the base model back as it was, or take a version whose base is there"
+    try:
+        base = base_models.resolve(lineage["base"])
+    except ModelUnavailable as error:
+        file = "" if error.where == "model.base" else f" ({error.where})"  # the configuration of today is right
+        raise ModelUnavailable(
+            "the base model of this version cannot be had",
+            where=f"{name} version {version}",
+            why=f"it was trained on {lineage['base']}: {error.what}{file}; {error.why}",
+            remedy=remedy,
+        ) from error
     if base.digest != lineage["base_digest"]:
         raise ModelUnavailable(
             "the base model is not the one this version was trained on",
             where=f"{name} version {version}",
             why=f"{lineage['base']} now has digest {base.digest[:12]}, not {lineage['base_digest'][:12]}",
-            remedy="bring the original base model back, or train on the present one",
+            remedy=remedy,
         )
     return base
 

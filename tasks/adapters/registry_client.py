@@ -9,6 +9,7 @@ import contextlib
 import functools
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 _SQLITE = "sqlite:///"
+_FILE_FAILURE = re.compile(r"^##### File (.+?) #####\n(.*)", re.MULTILINE)
+_USER = re.compile(r"(?<=://)[^/\s'\"]*@")
+_PARAMETERS = re.compile(r"\?[\w%.-]+=[^\s'\"<>)]*")
 
 
 def client() -> Any:
@@ -78,11 +82,39 @@ def is_server(url: str) -> bool:
 
 
 def fetch(uri: str, target: Path) -> Path:
-    """Copy a folder of artifacts below `target`; where it lies then."""
+    """Copy a folder of artifacts below `target`; where it lies then.
+
+    Raises:
+        EnvironmentUnusable: it is not there, or cannot be read.
+    """
     client()
     from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
 
-    return Path(download_artifacts(artifact_uri=uri, dst_path=str(target), tracking_uri=Settings().mlflow))
+    try:
+        return Path(download_artifacts(artifact_uri=uri, dst_path=str(target), tracking_uri=Settings().mlflow))
+    except MlflowException as error:
+        raise EnvironmentUnusable(
+            "registered files cannot be fetched",
+            where=without_secrets(uri),
+            why=_why_not_fetched(str(error)),
+            remedy="make that place readable, restore the registry's artifacts, or roll back to another version",
+        ) from error
+
+
+def _why_not_fetched(text: str) -> str:
+    """MLflow tells first that something failed, and the cause of each file below it."""
+    causes = [f"{file}: {cause}" for file, cause in _FILE_FAILURE.findall(text)]
+    return _short("; ".join(causes) or text)
+
+
+def _short(text: str) -> str:
+    return without_secrets(text.strip().partition("\n")[0])[:300]
+
+
+def without_secrets(text: str) -> str:
+    """A text as people are told it: addresses in it without user, password and values of parameters."""
+    return _USER.sub("", _PARAMETERS.sub("", text))
 
 
 @contextlib.contextmanager
@@ -95,11 +127,10 @@ def registry_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError) as error:
-        why = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise EnvironmentUnusable(
             "the model registry cannot be used",
-            where=Settings().mlflow,
-            why=why,
+            where=without_secrets(Settings().mlflow),
+            why=_short(str(error)) or type(error).__name__,
             remedy="check that TUNELOOP_MLFLOW_URL names a running MLflow or a writable database, then repeat: "
             "nothing is registered twice",
         ) from error

@@ -13,13 +13,12 @@ from typing import Literal
 import sqlalchemy as sa
 from pydantic import Field, TypeAdapter
 
-from tasks.adapters.state import engine
+from tasks.adapters.state import batches, engine
 from tasks.adapters.tables import row_decisions
 from tasks.contracts import Message, Record
 from tasks.digest import digest_of
 
-_BATCH = 500
-_MESSAGES = TypeAdapter(tuple[Message, ...])
+_MESSAGES, _SUBJECTS = TypeAdapter(tuple[Message, ...]), TypeAdapter(tuple[str, ...])
 
 
 class Decision(Record):
@@ -31,6 +30,7 @@ class Decision(Record):
     )
     rule: str = Field("", description="accept: code of the rule.")
     messages: tuple[Message, ...] = Field((), description="repair: the corrected messages, personal data replaced.")
+    subjects: tuple[str, ...] = Field((), description="repair: keyed hashes of the identifiers that were replaced.")
     reason: str = Field(min_length=1)
     actor: str
     at: datetime.datetime = Field(description="In UTC.")
@@ -42,14 +42,20 @@ class Overlay(Record):
     row_id: str
     accepted: tuple[str, ...] = Field((), description="Codes of rules that the row need not keep.")
     messages: tuple[Message, ...] = Field((), description="Messages in place of the row's own; empty: its own.")
+    subjects: tuple[str, ...] = Field(
+        (), description="Keyed hashes of the identifiers that the messages were given with."
+    )
 
     @property
     def digest(self) -> str:
-        return digest_of(self.model_dump(mode="json"))
+        """What takes effect; where nobody is named it is the digest of before persons were noted."""
+        return digest_of(self.model_dump(mode="json", exclude=None if self.subjects else {"subjects"}))
 
 
 def record(decision: Decision) -> None:
-    values = decision.model_dump(exclude={"messages"}) | {"messages": _MESSAGES.dump_json(decision.messages).decode()}
+    values = decision.model_dump(exclude={"messages", "subjects"})
+    values["messages"] = _MESSAGES.dump_json(decision.messages).decode()
+    values["subjects"] = _SUBJECTS.dump_json(decision.subjects).decode()
     with engine().begin() as connection:
         connection.execute(sa.insert(row_decisions), values)
 
@@ -66,8 +72,17 @@ def history(row_ids: Iterable[str] | None = None) -> list[Decision]:
 def _decision(row: sa.RowMapping) -> Decision:
     at: datetime.datetime = row["at"]
     values = {name: row[name] for name in Decision.model_fields}
-    values |= {"messages": _MESSAGES.validate_json(row["messages"]), "at": at.replace(tzinfo=at.tzinfo or datetime.UTC)}
+    values["messages"] = _MESSAGES.validate_json(row["messages"])
+    values["subjects"] = _SUBJECTS.validate_json(row["subjects"])
+    values["at"] = at.replace(tzinfo=at.tzinfo or datetime.UTC)
     return Decision.model_validate(values)
+
+
+def of_persons(row_ids: Iterable[str], subjects: Iterable[str]) -> list[Decision]:
+    """All decisions about rows of which one is among these, or was corrected with an identifier of these persons."""
+    made, named = history(), set(subjects)
+    wanted = {*row_ids, *(d.row_id for d in made if not named.isdisjoint(d.subjects))}
+    return [d for d in made if d.row_id in wanted]
 
 
 def overlays(row_ids: Iterable[str] | None = None) -> tuple[Overlay, ...]:
@@ -84,19 +99,18 @@ def fold(decisions: Sequence[Decision]) -> tuple[Overlay, ...]:
             accepted = tuple(sorted({*overlay.accepted, decision.rule}))
             overlay = overlay.model_copy(update={"accepted": accepted})
         elif decision.action == "repair":
-            overlay = overlay.model_copy(update={"messages": decision.messages})
+            overlay = overlay.model_copy(update={"messages": decision.messages, "subjects": decision.subjects})
         else:
             overlay = Overlay(row_id=decision.row_id)
         found[decision.row_id] = overlay
     return tuple(o for _, o in sorted(found.items()) if o.accepted or o.messages)
 
 
-def forget(row_ids: Iterable[str]) -> int:
-    """Delete every decision about these rows, with the text that they hold; how many there were. For erasure only."""
-    ids = sorted(set(row_ids))
+def forget(row_ids: Iterable[str], subjects: Iterable[str] = ()) -> int:
+    """Delete what `of_persons` finds, with the text that it holds; how many there were. For erasure only."""
+    ids = {d.row_id for d in of_persons(row_ids, subjects)}
     deleted = 0
     with engine().begin() as connection:
-        for start in range(0, len(ids), _BATCH):
-            condition = row_decisions.c.row_id.in_(ids[start : start + _BATCH])
-            deleted += connection.execute(sa.delete(row_decisions).where(condition)).rowcount
+        for part in batches(ids):
+            deleted += connection.execute(sa.delete(row_decisions).where(row_decisions.c.row_id.in_(part))).rowcount
     return deleted

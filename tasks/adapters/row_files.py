@@ -145,7 +145,8 @@ def shard_path(store: Store, shard: Shard) -> Path:
 def finish_output(folder: Path, uri: str, shards: Sequence[Shard], privacy: Privacy) -> Rows:
     """Write `output.json` and return the reference to the output."""
     (folder / OUTPUT).write_text(Output(privacy=privacy, shards=tuple(shards)).model_dump_json(), encoding="utf-8")
-    digest = digest_of([privacy.model_dump(), [s.digest for s in shards]])
+    own = [[n, s.privacy.model_dump()] for n, s in enumerate(shards) if s.privacy not in (None, privacy)]
+    digest = digest_of([privacy.model_dump(), [s.digest for s in shards], *([own] if own else [])])
     return Rows(uri=uri, digest=digest, counts=total([s.counts for s in shards]), reasons=total_reasons(shards))
 
 

@@ -74,8 +74,9 @@ class Store:
     def produce(self, stage: str, key: str, kind: type[R], make: Callable[[Path], R], *, resumable: bool = False) -> R:
         """The record of this stage output; `make(folder)` is called only if it is not there yet.
 
-        Two callers with the same key: the second waits, then takes what the first made. A killed attempt leaves
-        its work folder; with `resumable` the next attempt gets it as it is, otherwise an empty one.
+        Two callers with the same key: the second waits, then takes what the first made. Those of two machines do not
+        wait; both take what was finished first. A killed attempt leaves its work folder; with `resumable` the next
+        attempt gets it as it is, otherwise an empty one.
         """
         with claim(self._lock(stage, key), f"stage {stage} ({key[:12]})"):
             found = self.find(stage, key, kind)
@@ -84,6 +85,11 @@ class Store:
             with disk_errors(self.root):
                 work = self._work_folder(stage, key, resumable)
                 record = make(work)
+                self.fs.invalidate_cache()
+                found = self.find(stage, key, kind)
+                if found is not None:  # a machine with locks of its own was faster: others may refer to what it made
+                    shutil.rmtree(work)
+                    return found
                 self._commit(stage, key, work, record)
         return record
 
@@ -111,14 +117,25 @@ class Store:
             DataRefused: the output was erased.
         """
         stage, key = _parts(uri)
-        remote, copy = self._folder(stage, key), self._copy(uri)
+        key, _, inner = key.partition("/")
         self._refuse_erased(uri)
         if self.local:
-            return Path(remote)
+            return Path(self._folder(stage, key), inner)
+        copy = self._copy(self.uri(stage, key))
         if not (copy / MARKER).exists():
-            shutil.rmtree(copy, ignore_errors=True)
-            self.fs.get(remote, str(copy), recursive=True)
-        return copy
+            with claim(self.root / "locks" / f"copy-{stage}-{key[:32]}.lock", f"copy of {stage} ({key[:12]})"):
+                self._fetch(self.uri(stage, key), copy)
+        return copy / inner
+
+    def _fetch(self, uri: str, copy: Path) -> None:
+        """Copy a remote output, its marker last: what a killed copy left does not count."""
+        if (copy / MARKER).exists():
+            return
+        shutil.rmtree(copy, ignore_errors=True)
+        folder = self._folder(*_parts(uri))
+        if names := [name for name in self.files(uri) if name != MARKER]:
+            self.fs.get([f"{folder}/{name}" for name in names], [str(copy / name) for name in names])
+        write_atomically(copy / MARKER, self.fs.cat_file(f"{folder}/{MARKER}").decode("utf-8"))
 
     def verify(self, uri: str) -> list[str]:
         """Names of files of a stage output that are missing or differ from the marker's SHA-256."""
@@ -238,11 +255,20 @@ class Store:
             move_into_place(work, Path(target))
             write_atomically(Path(target) / MARKER, marker)
         else:
-            if self.fs.exists(f"{target}/{TOMBSTONE}"):
-                self.fs.rm(target, recursive=True)
-            self.fs.put(str(work), target, recursive=True)
+            self._remove_others(self.uri(stage, key), files)
+            # One by one: a folder that is put where there is one already is copied into it.
+            self.fs.put([str(work / name) for name in files], [f"{target}/{name}" for name in files])
             self.fs.pipe_file(f"{target}/{MARKER}", marker.encode())
             shutil.rmtree(work)
+
+    def _remove_others(self, uri: str, names: Collection[str]) -> None:
+        """Remove what a killed upload or an erasure left in an object store, the marker of an older layout first.
+
+        Files of these names stay: they are written anew, and another machine may be putting the same output now.
+        """
+        folder = self._folder(*_parts(uri))
+        for name in sorted(set(self.files(uri)) - set(names), key=lambda name: name != MARKER):
+            self.fs.rm_file(f"{folder}/{name}")
 
 
 def _parts(uri: str) -> tuple[str, str]:

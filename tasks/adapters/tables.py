@@ -163,6 +163,7 @@ row_decisions = sa.Table(
     sa.Column("action", sa.String, nullable=False, comment="accept, repair, withdraw"),
     sa.Column("rule", sa.String, nullable=False, comment="Code of the rule that an accepted row need not keep."),
     sa.Column("messages", sa.Text, nullable=False, comment="Repaired row: JSON list, personal data replaced."),
+    sa.Column("subjects", sa.Text, nullable=False, comment="Repaired row: JSON list, keyed hashes of who was named."),
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("actor", sa.String, nullable=False),
     sa.Column("at", sa.DateTime(timezone=True), nullable=False),

@@ -114,7 +114,7 @@ def _erase_entries(erasure: Erasure, plan: Plan, done: Done, search: Search, han
     """Entries of the databases. What a killed attempt deleted already was counted in the plan."""
     request_log.delete(plan.requests)
     vault.forget(row_ids=plan.row_ids, subjects=search.subjects)
-    row_decisions.forget(plan.row_ids)
+    row_decisions.forget(plan.row_ids, search.subjects)
     records = hands.forget_run_records(tuple(version.address for version in plan.versions))
     return _noted(
         erasure,

@@ -57,7 +57,7 @@ class Plan(Record):
     remote_work: tuple[str, ...] = Field((), description="Keys of unfinished trainings in the object store.")
     pages: tuple[str, ...] = Field(description="Summaries of runs that name an affected version, below HOME.")
     requests: tuple[str, ...] = Field(description="Ids of logged requests.")
-    decisions: int = Field(0, ge=0, description="Decisions of people about the rows.")
+    decisions: int = Field(0, ge=0, description="Decisions about the rows, and repairs that name the person.")
     vault: tuple[str, ...] = Field(description="Row ids of originals in the vault.")
     other_keys: dict[str, int] = Field(
         default_factory=dict, description="Fingerprint of another pseudonym key → outputs in which nobody can be found."
@@ -100,7 +100,7 @@ def make_plan(store: Store, search: Search, fingerprint: Fingerprint, key: str) 
         remote_work=tuple(_remote_work(store, trained)),
         pages=tuple(_pages(store.root, names)),
         requests=_requests(search, found),
-        decisions=len(row_decisions.history(found.hits)),
+        decisions=len(row_decisions.of_persons(found.hits, search.subjects)),
         vault=tuple(sorted(vault.kept(row_ids=found.hits.keys(), subjects=search.subjects))),
         other_keys=_other_keys(store, key),
         other_requests={made: count for made, count in request_log.by_key().items() if made != key},

@@ -22,14 +22,15 @@ from tasks.adapters.engine import Engine, open_engine
 from tasks.adapters.row_files import Shard, ShardWriter, total
 from tasks.adapters.sources.copies import local_copy
 from tasks.adapters.store import Store
-from tasks.contracts import Record
+from tasks.contracts import Record, Row
 from tasks.ingest.files import File, Plan, Wanted, files_of, plan_of
 from tasks.ingest.read import read_records
 from tasks.ingest.records import Part, RawRecord
-from tasks.ingest.rows import make_row, with_safe_names, without_person
+from tasks.ingest.rows import make_row, subjects_in, with_safe_names, without_person
 from tasks.ingest.shape import ShapeDecision, describe_mapping
 from tasks.ingest.text import printable
 from tasks.privacy.policy import redactor_of
+from tasks.privacy.redact import Redactor
 
 _BATCH_DOCUMENTS = 256
 _BATCH_BYTES = 1 << 30
@@ -155,11 +156,19 @@ def _write(key: bytes, job: _Job) -> list[Shard]:
                 continue
             writer.write(row)
             if job.keeps_originals and (row.redactions or row.outcome == "quarantined"):
-                text = printable(record.raw).encode()
-                originals.append(vault.Original(row_id=row.row_id, text=text, subjects=row.subjects))
+                originals += _originals(record, row, redactor, job.file.wanted.erased)
         if originals:
             vault.keep_all(originals)
         return [writer.shard().model_copy(update={"privacy": job.file.wanted.privacy})]
+
+
+def _originals(record: RawRecord, row: Row, redactor: Redactor, erased: frozenset[str]) -> list[vault.Original]:
+    """What the vault keeps of a record: nothing where a person is in it whose erasure was asked for."""
+    subjects = {*row.subjects, *subjects_in(record.raw, redactor)}
+    if not erased.isdisjoint(map(erasures.mark, subjects)):
+        return []
+    text = printable(record.raw).encode()
+    return [vault.Original(row_id=row.row_id, text=text, subjects=tuple(sorted(subjects)))]
 
 
 def _records(job: _Job) -> Iterator[RawRecord]:

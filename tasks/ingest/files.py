@@ -140,8 +140,9 @@ def _decide(file: File, cut: Sequence[Part], redactor: Redactor) -> ShapeDecisio
             )
         return _FIXED[fixed]
     records = (r for part in cut for r in read_records(Path(file.path), file.format, file.where, part))
-    sample = [with_safe_names(r, redactor) for r in itertools.islice(records, SAMPLE_RECORDS)]
-    values = [r.value for r in sample if r.problem is None]
-    if not any(isinstance(v, dict) for v in values):
+    # Records that say nothing are passed by, however many they are: what stands behind them decides.
+    readable = (r for r in records if r.problem is None and isinstance(r.value, dict))
+    values = [with_safe_names(r, redactor).value for r in itertools.islice(readable, SAMPLE_RECORDS)]
+    if not values:
         return ShapeDecision(source.shape, ("no record of the file can be read",), {"prompt": "", "completion": ""})
     return detect(values, source.shape, source.columns, file.where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.errors import DataRefused, UsageError
 from tasks.ingest.records import NOT_UTF8, Part, Problem, RawRecord, ReadLimits, too_large
@@ -13,6 +13,8 @@ _BATCH_ROWS, _FEW_ROWS = 256, 16
 _BATCH_BYTES = 16 << 20
 _MAX_RATIO, _FREE_BYTES = 200, 64 << 20
 _MOST_SHOWN = 4096
+# A text that is not UTF-8 and an unknown time zone are among the last two.
+_UNREADABLE = (OverflowError, ValueError, LookupError)
 _STRINGS, _CONTAINERS = 16 << 20, 1 << 20  # most that the file's own description may hold
 
 
@@ -92,7 +94,7 @@ def read_row_group(path: Path, part: Part, limits: ReadLimits) -> Iterator[RawRe
             for record in _records(batch, index, limits):
                 yield record
                 index += 1
-    except (pyarrow.ArrowException, OSError, ValueError, MemoryError):
+    except (pyarrow.ArrowException, OSError, MemoryError, *_UNREADABLE):
         rest = part.first_index + count - index
         words = f"row group {part.row_group} is damaged; {rest} rows from here on cannot be decoded"
         yield RawRecord(index, 0, 1, "", None, ("damaged", words), 0, "export the data again")
@@ -139,25 +141,42 @@ def _array_weight(array: Any) -> int:
     return int(array.nbytes)
 
 
-def _rows(batch: Any) -> list[dict[str, Any] | None]:
+class _Unreadable(NamedTuple):
+    """What stands in the place of a row that Python cannot hold."""
+
+    problem: Problem
+    repair: str
+
+
+_NO_TEXT = _Unreadable(NOT_UTF8, "export the table with its texts in UTF-8")
+_NO_VALUE = _Unreadable(
+    ("unreadable_value", "holds a date or a time outside the years 1 to 9999, or in an unknown time zone"),
+    "export the table with such values as text, or empty where they stand for no value",
+)
+
+
+def _rows(batch: Any) -> list[dict[str, Any] | _Unreadable]:
+    """The rows of a batch; one by one where one of them cannot be read, so that it costs no other one."""
     try:
         return list(batch.to_pylist())
-    except UnicodeDecodeError:
+    except _UNREADABLE:
         return [_row(batch.slice(i, 1)) for i in range(batch.num_rows)]
 
 
-def _row(single: Any) -> dict[str, Any] | None:
-    """The one row of a batch; None where it holds text that is not UTF-8."""
+def _row(single: Any) -> dict[str, Any] | _Unreadable:
+    """The one row of a batch."""
     try:
         (row,) = single.to_pylist()
     except UnicodeDecodeError:
-        return None
+        return _NO_TEXT
+    except _UNREADABLE:
+        return _NO_VALUE
     return dict(row)
 
 
-def _record(row: Mapping[str, Any] | None, index: int, limits: ReadLimits) -> RawRecord:
-    if row is None:
-        return RawRecord(index, 0, 1, "", None, NOT_UTF8, 0, "export the table with its texts in UTF-8")
+def _record(row: Mapping[str, Any] | _Unreadable, index: int, limits: ReadLimits) -> RawRecord:
+    if isinstance(row, _Unreadable):
+        return RawRecord(index, 0, 1, "", None, row.problem, 0, row.repair)
     value = {name: plain(item) for name, item in row.items()}
     raw = shown(value)
     problem: Problem | None = too_large(limits.record_bytes) if len(raw) > limits.record_bytes else None

@@ -11,17 +11,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tasks.contracts import Message, Record, Row, RowOrigin, Split, ToolCall
+from tasks.contracts import Message, Record, Row, RowOrigin, Split
 from tasks.ingest.convert import Converted, NotARow, converted, metadata_of
 from tasks.ingest.records import RawRecord
 from tasks.ingest.shape import ShapeDecision
 from tasks.ingest.text import printable
+from tasks.privacy.messages import cleaned_messages
 from tasks.privacy.redact import Redactor
 
 EXCERPT_CHARACTERS = 500
 _EXCERPT_SOURCE = 4_000  # redacted before it is cut, so that no value is cut in half and missed
 _ID_DIGITS = 6
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_ANY_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\"\\/bfnrt]))")
+_ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _NOTHING = Converted(())
 
 
@@ -63,7 +66,7 @@ class Cleaner:
         return cleaned.text
 
     def messages(self, messages: Sequence[Message]) -> tuple[Message, ...]:
-        return tuple(self._message(m) for m in messages)
+        return cleaned_messages(messages, self.text)
 
     def metadata(self, metadata: Mapping[str, str]) -> dict[str, str]:
         return {self.text(name): self.text(value, before=f"{name}: ") for name, value in metadata.items()}
@@ -73,17 +76,6 @@ class Cleaner:
         text = _ESCAPE.sub(lambda m: chr(int(m.group(1), 16)), raw[:_EXCERPT_SOURCE])
         # Read as plain text: what was cut off, or never was JSON, is no longer read as JSON by the second scan.
         return self.text(self.text(printable(text), keep_numbers=False)[:EXCERPT_CHARACTERS])
-
-    def _message(self, message: Message) -> Message:
-        content = self.text(message.content)
-        if message.role != "tool" and not message.tool_calls:
-            return message if content == message.content else Message(role=message.role, content=content)
-        calls = tuple(
-            ToolCall(id=self.text(c.id), name=self.text(c.name), arguments=self.text(c.arguments))
-            for c in message.tool_calls
-        )
-        changes = {"content": content, "tool_calls": calls, "name": self.text(message.name)}
-        return message.model_copy(update=changes)
 
 
 def make_row(record: RawRecord, place: Place, decision: ShapeDecision, redactor: Redactor) -> Row:
@@ -121,6 +113,20 @@ def make_row(record: RawRecord, place: Place, decision: ShapeDecision, redactor:
         reason=f"{problem[0]}: {problem[1]}" if problem else "",
         repair=repair if problem else "",
     )
+
+
+def subjects_in(raw: str, redactor: Redactor) -> set[str]:
+    """Keyed hashes of the identifiers anywhere in a record, in what no row shows of it too.
+
+    It is read as it stands and with its JSON escapes resolved: what it was meant to be is not known of a broken one.
+    """
+    texts = {printable(raw), _resolved(raw)}
+    return {s for text in texts for s in redactor.clean(text, keep_numbers=False).subjects}
+
+
+def _resolved(raw: str) -> str:
+    text = _ANY_ESCAPE.sub(lambda m: chr(int(m[1], 16)) if m[1] else _ESCAPED.get(m[2], m[2]), raw)
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")  # two halves are one character
 
 
 def without_person(row: Row) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import progress
@@ -11,7 +12,7 @@ from tasks.adapters import audit, erasures, vault
 from tasks.adapters.pseudonym_key import pseudonym_key
 from tasks.adapters.row_files import Shard, finish_output
 from tasks.adapters.sources.spec import SourceSpec
-from tasks.adapters.sources.sync import Document, Sync, sync
+from tasks.adapters.sources.sync import Document, Sync, same_content_differs, sync
 from tasks.adapters.store import Store, stage_key
 from tasks.contracts import Rows
 from tasks.digest import digest_of
@@ -22,7 +23,7 @@ from tasks.ingest.files import Wanted
 from tasks.ingest.formats import FORMATS, extension_of
 from tasks.privacy.policy import privacy_record
 
-REVISION = 2
+REVISION = 3
 REPORT = "sources.json"
 
 
@@ -100,7 +101,7 @@ def _listed(
     documents: Sequence[DocumentRows], wanted: Sequence[Wanted], found: Sync, data: DataConfig, store: Store
 ) -> Rows:
     """All rows as one output, ordered by the digest of their source; of equal members of archives the first counts."""
-    shards, reports, copies = _without_copies(documents)
+    shards, reports, copies = _without_copies(wanted, documents)
     privacy = privacy_record(data.privacy, pseudonym_key())
     key = stage_key(REVISION, privacy, [[s.uri, s.file] for s in shards])
     passed_over = [*found.passed_over, *(p for d in documents for p in d.passed_over), *copies]
@@ -116,21 +117,46 @@ def _listed(
     return store.produce("ingest", key, Rows, make)
 
 
-def _without_copies(documents: Sequence[DocumentRows]) -> tuple[list[Shard], list[SourceReport], list[str]]:
-    taken: dict[str, SourceReport] = {}
-    shards: dict[str, list[Shard]] = {}
+@dataclass(frozen=True)
+class _Content:
+    """What one file came to, and the source that wanted it."""
+
+    report: SourceReport
+    shards: list[Shard]
+    source: SourceConfig
+
+
+def _without_copies(
+    wanted: Sequence[Wanted], documents: Sequence[DocumentRows]
+) -> tuple[list[Shard], list[SourceReport], list[str]]:
+    """Every content once, ordered by its digest, and what was left out for it.
+
+    Raises:
+        UsageError: two sources hold the same content, one of them in an archive, and want it read differently.
+    """
+    taken: dict[tuple[str, int], _Content] = {}
     copies: list[str] = []
-    for document in documents:
+    for one, document in zip(wanted, documents, strict=True):
         rest = list(document.shards)
-        for report in document.reports:
-            mine, rest = _split_off(rest, report.rows)
-            first = taken.setdefault(report.digest, report)
-            if first is report:
-                shards[report.digest] = mine
-            else:
-                copies.append(f"{report.source}: the same content as {first.source}")
-    order = sorted(taken)
-    return [s for digest in order for s in shards[digest]], [taken[digest] for digest in order], copies
+        for number, report in enumerate(document.reports):
+            shards, rest = _split_off(rest, report.rows)
+            mine = _Content(report, shards, one.source)
+            first = taken.setdefault(_identity(report, number, one), mine)
+            if first is not mine:
+                copies.append(_copy_of(first, mine))
+    found = [taken[key] for key in sorted(taken)]
+    return [s for content in found for s in content.shards], [content.report for content in found], copies
+
+
+def _identity(report: SourceReport, number: int, wanted: Wanted) -> tuple[str, int]:
+    """Equal for equal content. Members that cannot be unpacked bear their archive's digest; their place differs."""
+    return report.digest, number if report.digest == wanted.document.digest else 0
+
+
+def _copy_of(first: _Content, second: _Content) -> str:
+    if _settings(first.source) != _settings(second.source):
+        raise same_content_differs(first.report.source, second.report.source)
+    return f"{second.report.source}: the same content as {first.report.source}"
 
 
 def _split_off(shards: list[Shard], rows: int) -> tuple[list[Shard], list[Shard]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tasks.adapters.row_files import merged, quarantined
 from tasks.contracts import Row
 from tasks.process.compare import Compared
-from tasks.process.features import TEST, Index, row_id
+from tasks.process.features import TEST, UNDECLARED, Index, row_id
 from tasks.similarity.lsh import NONE
 
 NOTHING, CONTRADICTION, EXACT, LEAK, NEAR = range(5)
@@ -63,16 +63,16 @@ class Standing:
 
 
 def quarantine_contradictions(standing: Standing) -> None:
-    """Judge all rows of one question that have different answers, within the same declared split.
+    """Judge all rows of one question that have different answers, those that are held out apart from the others.
 
-    Nobody can say which of them is right, so none is learned; across splits the leak check decides.
+    Nobody can say which of them is right, so none is learned; between those two the leak check decides.
     """
     keys = standing.index.keys
     rows = np.flatnonzero(standing.kept() & keys["asks"])
-    answer, question, split = keys["answer"][rows], keys["question"][rows], keys["split"][rows]
-    order = np.lexsort((answer, question[:, 0], question[:, 1], split))
-    rows, answer, question, split = rows[order], answer[order], question[order], split[order]
-    first = _changes(question[:, 0], question[:, 1], split)
+    answer, question, test = keys["answer"][rows], keys["question"][rows], keys["split"][rows] == TEST
+    order = np.lexsort((answer, question[:, 0], question[:, 1], test))
+    rows, answer, question, test = rows[order], answer[order], question[order], test[order]
+    first = _changes(question[:, 0], question[:, 1], test)
     group = np.cumsum(first) - 1
     answers = np.bincount(group, weights=first | _changes(answer)) if len(rows) else np.zeros(0)
     bad = answers[group] > 1
@@ -81,12 +81,15 @@ def quarantine_contradictions(standing: Standing) -> None:
 
 
 def merge_exact(standing: Standing) -> None:
-    """Merge rows whose normalised messages are equal into the first; a row of a test source is kept before others."""
+    """Merge rows whose normalised messages are equal into the first one with the strongest declaration.
+
+    A row of a test source is kept before all others, one of a training source before those whose split is to be drawn.
+    """
     keys, verdicts = standing.index.keys, standing.verdicts
     rows = np.flatnonzero(standing.kept())
-    messages, test = keys["messages"][rows], keys["split"][rows] == TEST
-    order = np.lexsort((~test, messages[:, 0], messages[:, 1]))  # stable: canonical order among equals
-    rows, messages, test = rows[order], messages[order], test[order]
+    messages, split = keys["messages"][rows], keys["split"][rows]
+    order = np.lexsort((TEST - split, messages[:, 0], messages[:, 1]))  # stable: canonical order among equals
+    rows, messages, test = rows[order], messages[order], split[order] == TEST
     first = _changes(messages[:, 0], messages[:, 1])
     group = np.cumsum(first) - 1
     winner, held = rows[first][group], test[first][group]
@@ -102,6 +105,7 @@ def near_candidates(standing: Standing) -> None:
 def merge_near(standing: Standing, compared: Iterable[Compared]) -> list[Conflict]:
     """Merge a row into the earliest kept row with the same answer whose prompt is nearly the same.
 
+    Rows of training sources count as earlier than those whose split is still to be drawn: what is declared is kept.
     Chains do not collapse: a row that resembles only a merged row stays.
 
     Returns:
@@ -111,7 +115,9 @@ def merge_near(standing: Standing, compared: Iterable[Compared]) -> list[Conflic
     if not parts:
         return []
     pairs, similarity, agree = (np.concatenate([part[column] for part in parts]) for column in range(3))
-    order = np.lexsort((pairs[:, 0], pairs[:, 1]))
+    pairs = _declared_first(pairs, standing.index.keys)
+    drawn = standing.index.keys["split"][pairs] == UNDECLARED
+    order = np.lexsort((pairs[:, 0], drawn[:, 0], pairs[:, 1], drawn[:, 1]))
     pairs, similarity, agree = pairs[order], similarity[order], agree[order]
     same = _once(pairs) & agree
     code, into, amount = standing.verdicts
@@ -119,9 +125,14 @@ def merge_near(standing: Standing, compared: Iterable[Compared]) -> list[Conflic
         if code[left] == NOTHING and code[right] == NOTHING:
             code[right], into[right], amount[right] = NEAR, left, value
     apart = _once(pairs) & ~agree & (code[pairs[:, 0]] == NOTHING) & (code[pairs[:, 1]] == NOTHING)
-    return sorted(
-        Conflict(a, b, s) for (a, b), s in zip(pairs[apart].tolist(), similarity[apart].tolist(), strict=True)
-    )
+    conflicts = zip(np.sort(pairs[apart]).tolist(), similarity[apart].tolist(), strict=True)
+    return sorted(Conflict(a, b, s) for (a, b), s in conflicts)
+
+
+def _declared_first(pairs: Numbers, keys: NDArray[Any]) -> Numbers:
+    """Pairs in which the second row yields: the later one, or the one that nothing is declared of."""
+    drawn = keys["split"][pairs] == UNDECLARED
+    return np.where((drawn[:, 0] & ~drawn[:, 1])[:, None], pairs[:, ::-1], pairs)
 
 
 def of_rows(standing: Standing, start: int, end: int) -> dict[int, Verdict]:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from tasks.adapters.row_files import Privacy, iter_rows, row_line
 from tasks.contracts import Row
+from tasks.privacy.leftovers import leftovers
 from tasks.privacy.policy import redactor_of
 from tasks.process.config import ProcessConfig
 from tasks.process.normalise import normalise
-from tasks.process.privacy_scan import leftovers, redact_again
+from tasks.process.privacy_scan import redact_again
 from tasks.similarity.keys import RowKeys, row_keys
 from tasks.similarity.lsh import NONE, Bands, band_values, bands_for
 from tasks.similarity.minhash import U32, Shingling, signatures
@@ -33,15 +34,15 @@ KEYS = np.dtype(
         ("answer", "u8"),  # 64 bits where only few rows are compared
         ("scope", "u8"),
         ("offset", "u8"),  # of the cleaned row in its file
-        ("split", "u1"),  # 0 not declared, 1 train, 2 test
+        ("split", "u1"),  # UNDECLARED, TRAIN or TEST
         ("kept", "?"),
         ("asks", "?"),  # has a question
     ]
 )
-TEST = 2
+UNDECLARED, TRAIN, TEST = range(3)  # of `split`: a stronger declaration is a higher number
 U32_BYTES = 4
 VERDICT_BYTES = 13
-_SPLITS = {None: 0, "train": 1, "test": TEST}
+_SPLITS = {None: UNDECLARED, "train": TRAIN, "test": TEST}
 _BATCH_CHARACTERS = 1 << 20
 
 

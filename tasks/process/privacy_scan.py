@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from tasks.adapters.row_files import quarantined
-from tasks.contracts import Message, Row
+from tasks.contracts import Row
 from tasks.errors import DataRefused
+from tasks.privacy.messages import cleaned_messages
 from tasks.privacy.redact import Redactor
 
 DROP_CODE = "personal_data"
@@ -19,7 +20,7 @@ def redact_again(before: Row, after: Row, redactor: Redactor) -> Row:
         return after
     found = _Found(redactor)
     changes = {
-        "messages": tuple(_message(message, found) for message in after.messages),
+        "messages": cleaned_messages(after.messages, found.clean),
         "rejected": found.clean(after.rejected),
         "tools": found.clean(after.tools),
     }
@@ -36,11 +37,6 @@ def redact_again(before: Row, after: Row, redactor: Redactor) -> Row:
     if found.drop and row.outcome == "kept":
         return quarantined(row, DROP_CODE, "it holds personal data whose rows are to be dropped")
     return row
-
-
-def leftovers(row: Row, redactor: Redactor) -> list[str]:
-    """Entities still found in any text of a row, of quarantined rows too: all of it is about to be written."""
-    return [entity for text, before in _texts(row) for entity in redactor.must_be_gone(text, before)]
 
 
 def refuse_personal_data(findings: Sequence[tuple[str, str]]) -> None:
@@ -76,23 +72,3 @@ class _Found:
         self.subjects.update(cleaned.subjects)
         self.drop = self.drop or cleaned.drop
         return cleaned.text
-
-
-def _message(message: Message, found: _Found) -> Message:
-    calls = tuple(call.model_copy(update={"arguments": found.clean(call.arguments)}) for call in message.tool_calls)
-    return message.model_copy(update={"content": found.clean(message.content), "tool_calls": calls})
-
-
-def _texts(row: Row) -> Iterator[tuple[str, str]]:
-    """Every text of the row that came from its source, with what stands before it as context."""
-    for message in row.messages:
-        yield message.content, ""
-        yield message.name, ""
-        for call in message.tool_calls:
-            yield call.arguments, ""
-            yield call.name, ""
-    for text in (row.rejected, row.tools, row.raw_excerpt, row.repair):
-        yield text, ""
-    for name, value in row.metadata.items():
-        yield name, ""
-        yield value, f"{name}: "

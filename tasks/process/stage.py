@@ -27,7 +27,7 @@ from tasks.process.config import ProcessConfig
 if TYPE_CHECKING:
     from tasks.process.duplicates import Standing, Verdict
 
-REVISION = 2
+REVISION = 3
 CONFLICTS = "conflicts.jsonl"
 REPORT = "duplicates.json"
 _CLEANED = "cleaned"

@@ -13,6 +13,7 @@ from tasks.adapters import registry, releases
 from tasks.adapters.store import Store
 from tasks.contracts import DatasetVersion, EvalReport, GateDecision, RegisteredModel, ServedModel, TrainedModel
 from tasks.progress import stage
+from tasks.register.comparison import compared_with
 from tasks.register.record import Evidence, entry
 
 
@@ -26,9 +27,19 @@ def champion(model_name: str, adapter_digest: str = "") -> ServedModel | None:
     releases.reconcile(model_name)
     known = registry.registered(model_name, adapter_digest) if adapter_digest else None
     if known is not None:
-        compared_with = registry.tags(model_name, known.version)["compared_with"]
-        return registry.served(model_name, compared_with) if compared_with else None
-    return registry.served(model_name, "champion")
+        before = registry.tags(model_name, known.version)["compared_with"]
+        return compared_with(model_name, before) if before else None
+    return compared_with(model_name, "champion")
+
+
+@task(name="champion at hand", task_run_name="champion of {model_name} at hand", cache_policy=NO_CACHE)
+def champion_at_hand(model_name: str) -> None:
+    """Refuse before hours of training what nothing could be compared with after them.
+
+    Raises:
+        ModelUnavailable: there is a champion, but its base model is gone or is another one now.
+    """
+    compared_with(model_name, "champion")
 
 
 @task(name="registered version", task_run_name="{model_name} version {version}", cache_policy=NO_CACHE)

@@ -52,10 +52,10 @@ class RowKeys(NamedTuple):
 def row_keys(row: Row) -> RowKeys:
     """Keys of a row.
 
-    scope holds what must be equal for two rows to be near duplicates at all: the declared split, the system text, the
-    tools on offer, and in a preference pair the rejected answer. The question of a preference pair is its prompt with
-    both answers in any order: two pairs contradict each other where they prefer opposite ones. A row without a prompt
-    has no question.
+    scope holds what must be equal for two rows to be near duplicates at all: whether their source is held out, the
+    system text, the tools on offer, and in a preference pair the rejected answer. The question of a preference pair is
+    its prompt with both answers in any order: two pairs contradict each other where they prefer opposite ones. A row
+    without a prompt has no question.
     """
     turns = [turn_key(m) for m in row.messages]
     prompt = turns[: len(row.prompt)]
@@ -69,7 +69,7 @@ def row_keys(row: Row) -> RowKeys:
         if any(t[1] for t in prompt)
         else "",
         answer=_dump(answer),
-        scope=_dump([row.declared_split, [t[1] for t in prompt if t[0] == "system"], *rest]),
+        scope=_dump([row.declared_split == "test", [t[1] for t in prompt if t[0] == "system"], *rest]),
         compared=asked or normalised(row.answer),
     )
 

@@ -51,8 +51,8 @@ def write(folder: Path, position: Position, groups: Groups, decisions: str) -> P
             discard(final)
             temporary.replace(final)
             write_atomically(final / MARKER, canonical_json(digests))
-            _sync(final)
-            _sync(folder)
+            sync(final)
+            sync(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -70,8 +70,8 @@ def _fill(folder: Path, position: Position, groups: Groups, decisions: str) -> N
     (folder / STATE).write_text(position.model_dump_json(), encoding="utf-8")
     (folder / DECISIONS).write_text(decisions, encoding="utf-8")
     for path in sorted(folder.iterdir()):
-        _sync(path)
-    _sync(folder)
+        sync(path)
+    sync(folder)
 
 
 def _own(tensor: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def _own(tensor: Tensor) -> Tensor:
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Have the disk hold what was written: of a file its bytes, of a folder its names."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

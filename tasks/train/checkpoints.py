@@ -15,6 +15,7 @@ from tasks.train.checkpoint import DECISIONS, MARKER, Groups, discard, examine, 
 from tasks.train.position import Position
 
 KEPT = 2
+ASIDE = "set-aside-"
 TRAINING = "training.json"  # which training the checkpoints belong to, for people and for later commands
 Say = Callable[[str], None]
 
@@ -105,6 +106,20 @@ class Checkpoints:
             if self._mirror and name > name_of(step):
                 self._mirror.remove(name)
 
+    def set_aside(self) -> list[str]:
+        """Give all of them names under which none is looked for; those names. The second copies are removed."""
+        self.wait()
+        for path in self._local():
+            target = path.with_name(f"{ASIDE}{path.name}")
+            shutil.rmtree(target, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # another machine that sees this folder was faster
+                path.replace(target)
+        for name in self._names_in_mirror():
+            with self._mirror_errors(f"checkpoint {name} could not be removed from the object store"):
+                if self._mirror:
+                    self._mirror.remove(name)
+        return [path.name for path in sorted(self.folder.glob(f"{ASIDE}*"))]
+
     def wait(self) -> None:
         """Wait for the upload under way; one that failed is said, and the training goes on."""
         upload, self._upload = self._upload, None
@@ -112,11 +127,15 @@ class Checkpoints:
             with self._mirror_errors("the last checkpoint could not be kept in the object store; it lies here"):
                 upload.result()
 
-    def remove_all(self) -> None:
-        """Remove all of them, at the end of a training."""
+    def remove_here(self) -> None:
+        """Remove those on this machine, once the result lies beside them."""
         self.wait()
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
+
+    def remove_all(self) -> None:
+        """Remove all of them, once the result lies in the store. Until then another machine can go on with them."""
+        self.remove_here()
         if self._mirror:
             with self._mirror_errors("checkpoints in the object store could not be removed"):
                 self._mirror.remove_all()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from tasks.contracts import Row
 from tasks.errors import TuneloopError
 from tasks.train.failure_signs import sign_of_number, signs_in
 from tasks.train.failures import CRASH, DATA, Failure, failure, of_text
@@ -37,6 +38,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _known(error: BaseException) -> Failure | None:
     if isinstance(error, ValidationError):
+        if error.title != Row.__name__:
+            return failure(CRASH, where=_validated(error), why="a record is not of the form that it has")
         return failure(DATA, where=_validated(error), why="a row is not of the form that rows have")
     if isinstance(error, MemoryError):
         return of_text("MemoryError")

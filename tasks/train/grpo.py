@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.contracts import Row
-from tasks.errors import TrainingFailed
+from tasks.errors import TrainingFailed, UsageError
 from tasks.tokens import Encoded, decode_answer, encode_prompt, stop_token_id
 from tasks.train.data import collate
 from tasks.train.objective import Objective
@@ -63,7 +63,7 @@ class GroupRelative(Objective[Asked]):
         return made
 
     def _ask(self, row: Row, number: int) -> Asked:
-        prompt = tuple(encode_prompt(self.tokenizer, row.prompt)) if row.answer else ()
+        prompt = self._prompt(row) if row.answer else ()
         why = "" if row.answer else "it has no reference answer"
         if len(prompt) + self.recipe.answer_tokens > self.max_tokens:
             why = (
@@ -77,6 +77,15 @@ class GroupRelative(Objective[Asked]):
                 remedy="lower train.answer_tokens or checks.max_tokens, or remove the row",
             )
         return Asked(prompt, row.answer, number)
+
+    def _prompt(self, row: Row) -> tuple[int, ...]:
+        """With the definitions of its tools: answers are sampled to the question as it will be asked."""
+        try:
+            return tuple(encode_prompt(self.tokenizer, row.prompt, row.tools))
+        except UsageError as error:
+            raise TrainingFailed(
+                error.what, where=f"row {row.row_id}", why=error.why, remedy=error.remedy, code="TL-TRAIN-DATA"
+            ) from error
 
     def tokens(self, example: Asked) -> int:
         """As if every answer were as long as it may be: how long it becomes is not known before."""

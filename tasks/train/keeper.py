@@ -29,9 +29,10 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         event = run.advance()
         if run.objective.unit == "tokens":
             refuse_first_losses([point.loss for point in run.curve], model.config.get_text_config().vocab_size)
-        stop = any(run.share.gathered(run.stop_asked()))
-        if not stop:
-            event |= look(run, model, self.parameters)
+        stop = run.stop_agreed()
+        if not stop and (seen := look(run, model, self.parameters)):
+            event |= seen
+            stop = run.stop_agreed()  # a look may take minutes, and the next step as many
         run.say(event)
         if stop or run.finished:
             control.should_training_stop = True

@@ -34,7 +34,8 @@ class Kto(Objective[Judged]):
     """Raise wanted answers and lower unwanted ones, from where the model stands before training.
 
     How far the model has moved as a whole (the paper's z0) is estimated in each micro-batch from answers to other
-    prompts. Which other prompt that is, is fixed with the data: the next row's.
+    prompts. Which other prompt that is, is fixed with the data: the next row's. A prompt and an answer that were never
+    together may be longer than any row: the answer is cut, as TRL's trainer does it, and no row is refused for it.
     """
 
     unit = "answers"
@@ -51,11 +52,10 @@ class Kto(Objective[Judged]):
                 remedy="add data, raise train.validation_share if it leaves one row, or train with dpo",
             )
         pairs = [encode_pair(tokenizer, row, self.max_tokens) for row in rows]
+        limit = min(self.max_tokens, self.recipe.sequence_tokens or self.max_tokens)
         judged = []
         for pair, following in zip(pairs, [*pairs[1:], *pairs[:1]], strict=True):
-            chosen, rejected = (
-                _swapped(pair.chosen, other, self.max_tokens) for other in (following.chosen, following.rejected)
-            )
+            chosen, rejected = (_swapped(pair.chosen, other, limit) for other in (following.chosen, following.rejected))
             judged.append(Judged(pair.chosen, True, chosen, pair.rejected))
             judged.append(Judged(pair.rejected, False, rejected, pair.chosen))
         return judged
@@ -108,8 +108,13 @@ class Kto(Objective[Judged]):
         return pairs.measures(model, [Pair(e.answer, e.other) for e in examples if e.desirable])
 
 
-def _swapped(prompt_of: Encoded, answer_of: Encoded, max_tokens: int) -> Encoded:
-    """The prompt of one sequence with the answer of another, cut to what the model can read."""
+def _swapped(prompt_of: Encoded, answer_of: Encoded, limit: int) -> Encoded:
+    """The prompt of one sequence with the answer of another, cut to `limit` tokens.
+
+    The first token of the answer always stays: it fits where the prompt has an answer of its own, and without it there
+    would be nothing to estimate from. Only behind a prompt that fills `limit` itself the sequence is longer: such rows
+    are refused where they are learned from, not where they are kept for validation.
+    """
     begins, answer = prompt_of.learned.index(True), answer_of.learned.index(True)
-    ids = (prompt_of.input_ids[:begins] + answer_of.input_ids[answer:])[:max_tokens]
+    ids = (prompt_of.input_ids[:begins] + answer_of.input_ids[answer:])[: max(limit, begins + 1)]
     return Encoded(input_ids=ids, learned=[position >= begins for position in range(len(ids))])

@@ -14,10 +14,10 @@ from tasks.contracts import BaseModelRef, Digest, Precision, Record
 from tasks.errors import UsageError
 from tasks.train.amendments import Amendment
 from tasks.train.estimate.known import Known
+from tasks.train.micro_batches import batches_of_similar_length, micro_batches
 from tasks.train.recipe import Recipe
 from tasks.train.shape import Shape
 
-_LENGTH_POOL_BATCHES = 8  # rows of this many batches are sorted by length together: little padding, still shuffled
 _BYTES = {"bf16": 2, "fp32": 4}
 _NF4_BYTES = 0.57  # 4 bits and the block scales
 _ACTIVATION_SHARE = 0.7  # of what is left beside the weights; the rest is for gradients, optimiser and the head
@@ -112,36 +112,10 @@ def plan_steps(lengths: Sequence[int], config: Recipe) -> list[MicroBatches]:
     steps: list[MicroBatches] = []
     for epoch in range(math.ceil(config.epochs)):
         chance = random.Random(f"{config.seed}/{epoch}")
-        batches = _batches_of_similar_length(lengths, config.batch_rows, chance)
+        batches = batches_of_similar_length(lengths, config.batch_rows, chance)
         chance.shuffle(batches)
-        steps += [_micro_batches(batch, lengths, config) for batch in batches]
+        steps += [micro_batches(batch, lengths, config) for batch in batches]
     return steps[: max(1, math.ceil(config.epochs * steps_per_epoch))]
-
-
-def _batches_of_similar_length(lengths: Sequence[int], size: int, chance: random.Random) -> list[list[int]]:
-    order = list(range(len(lengths)))
-    chance.shuffle(order)
-    pool = size * _LENGTH_POOL_BATCHES
-    batches = []
-    for start in range(0, len(order), pool):
-        rows = sorted(order[start : start + pool], key=lambda row: lengths[row])
-        batches += [rows[at : at + size] for at in range(0, len(rows), size)]
-    return batches
-
-
-def _micro_batches(batch: Sequence[int], lengths: Sequence[int], config: Recipe) -> MicroBatches:
-    """Parts of a batch of at most `micro_batch_rows` rows, and of at most `sequence_tokens` tokens in one sequence."""
-    limit = None if config.packing == "off" else config.sequence_tokens
-    micro: list[list[int]] = []
-    used = 0
-    for row in batch:
-        full = not micro or len(micro[-1]) == config.micro_batch_rows
-        if full or (limit is not None and used + lengths[row] > limit):
-            micro.append([])
-            used = 0
-        micro[-1].append(row)
-        used += lengths[row]
-    return tuple(tuple(part) for part in micro)
 
 
 def largest_micro_batch(steps: Sequence[MicroBatches], lengths: Sequence[int]) -> tuple[int, ...]:
@@ -258,14 +232,25 @@ def _not_fusible(config: Recipe, expand: Decision) -> str:
 
 def _decide_packing(config: Recipe, machine: Machine, shape: Shape, fused: Decision, precision: Decision) -> Decision:
     if config.method != "sft":
-        return Decision(value="off", reason=f"{config.method} reads its rows in pairs, padded")
+        return Decision(value="off", reason=f"answers that {config.method} compares are padded, not packed")
     if config.packing != "auto":
         return Decision(value=config.packing, reason="configured")
     if fused.value == "on" and shape.layers_can_fuse and config.target_modules == ("all-linear",):
         return Decision(value="on", reason="fused attention goes row by row: nothing is padded, no row sees another")
     if machine.cuda and machine.flash_attention and precision.value == "bf16":  # it knows no fp32
         return Decision(value="on", reason="FlashAttention takes rows of any length in one sequence")
-    return Decision(value="off", reason="with these layers a mask of all pairs of tokens would cost more than padding")
+    why = "with these layers a mask of all pairs of tokens would cost more than padding"
+    return Decision(value="off", reason=why + _cut_all_the_same(config))
+
+
+def _cut_all_the_same(config: Recipe) -> str:
+    """What becomes of `micro_batch_rows` where rows could have been packed and are not; empty: it holds."""
+    if config.sequence_tokens is None:
+        return ""
+    return (
+        f"; the plan, the same on every machine, leaves micro-batches of at most {config.sequence_tokens:,} tokens "
+        "(train.sequence_tokens) nevertheless; with train.packing: off train.micro_batch_rows alone decides"
+    )
 
 
 def _decide_learned_head(config: Recipe) -> Decision:

@@ -13,6 +13,7 @@ from tasks.contracts import Row
 from tasks.errors import TrainingFailed
 from tasks.tokens import Encoded, stop_token_id
 from tasks.train.data import sequences_of
+from tasks.train.kto import Judged
 from tasks.train.recipe import Recipe
 
 FIRST_STEPS = 3
@@ -36,7 +37,7 @@ def check(tokenizer: Any, rows: Sequence[Row], examples: Sequence[Any], recipe: 
     each = len(examples) // len(rows)  # a method may make several examples of a row
     every = max(1, len(rows) // _ROUND_TRIPS)
     for number, row in enumerate(rows):
-        sequences = [s for e in examples[number * each : (number + 1) * each] for s in sequences_of(e)]
+        sequences = [s for e in examples[number * each : (number + 1) * each] for s in _said_by_row(e)]
         reasons = [*_pair_reasons(row, recipe)]
         for sequence in sequences:
             reasons += _sequence_reasons(tokenizer, sequence, recipe, max_tokens)
@@ -45,6 +46,13 @@ def check(tokenizer: Any, rows: Sequence[Row], examples: Sequence[Any], recipe: 
         if reasons:
             raise TrainingFailed("a training row does not teach what it should", where=f"row {row.row_id}",
                                  why="; ".join(dict.fromkeys(reasons)), remedy=_PREPARE)  # fmt: skip
+
+
+def _said_by_row(example: Any) -> list[Encoded]:
+    """The sequences that a row itself says. What KTO joins out of two rows is cut where it is made, and says nothing
+    of the row: each of its halves is checked with its own.
+    """
+    return [example.answer, example.other] if isinstance(example, Judged) else sequences_of(example)
 
 
 def _pair_reasons(row: Row, recipe: Recipe) -> Iterator[str]:

@@ -16,6 +16,7 @@ from tasks.train.checkpoint import Groups, read
 from tasks.train.position import Position, layout, objection, plan_digest
 from tasks.train.random_state import capture, flat, of_rank
 from tasks.train.run import Run
+from tasks.train.share import whole
 
 ADAPTER, OPTIMIZER, RANDOM, BEST = "adapter", "optimizer", "random", "best"
 Parameters = Mapping[str, torch.nn.Parameter]
@@ -24,9 +25,9 @@ Parameters = Mapping[str, torch.nn.Parameter]
 def contents(run: Run, parameters: Parameters, optimizer: Any) -> Groups:
     """The tensors of a checkpoint. Every process has to call it; the first one writes them."""
     return {
-        ADAPTER: {name: _whole(parameter) for name, parameter in parameters.items()},
+        ADAPTER: {name: whole(parameter) for name, parameter in parameters.items()},
         OPTIMIZER: {
-            f"{field}/{name}": _whole(value)
+            f"{field}/{name}": whole(value)
             for name, parameter in parameters.items()
             for field, value in optimizer.state.get(parameter, {}).items()
         },
@@ -52,13 +53,23 @@ def put_back(run: Run, parameters: Parameters, optimizer: Any) -> None:
     folder, position, fetched = run.found
     reason = objection(position, plan_digest(run.steps), layout(parameters))
     if reason:
-        run.history.say(f"checkpoint {folder.name} was not used: {reason}; the training begins again at its first step")
+        _set_aside(run, folder.name, reason)
         return
     _fill(parameters, optimizer, read(folder, ADAPTER), read(folder, OPTIMIZER))
     run.random_state = of_rank(read(folder, RANDOM), run.share.rank, position.step)
     run.validation.put_back(position.validation, read(folder, BEST))
     run.begin(position)
     _tell(run, position, fetched)
+
+
+def _set_aside(run: Run, name: str, reason: str) -> None:
+    """Begin again, and have no later start find these checkpoints before the lower ones that are written now."""
+    aside = run.kept.set_aside() if run.share.local_rank == 0 else []
+    run.share.barrier()
+    run.history.say(
+        f"checkpoint {name} was not used: {reason}; the training begins again at its first step; "
+        f"what was there is kept until it ends: {', '.join(aside)}"
+    )
 
 
 def _fill(parameters: Parameters, optimizer: Any, learned: Mapping[str, Tensor], states: Mapping[str, Tensor]) -> None:
@@ -98,12 +109,6 @@ def _agree(steps: list[int]) -> None:
 
 def _device(parameters: Parameters) -> torch.device:
     return next(iter(parameters.values())).device
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    """All of a tensor that is split over the processes."""
-    full = getattr(tensor.detach(), "full_tensor", None)
-    return full() if full else tensor.detach()
 
 
 def _as(value: Tensor, parameter: Tensor) -> Tensor:

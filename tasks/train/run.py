@@ -73,6 +73,10 @@ class Run:
         """Whether all steps are done, or validation says that more of them do no good."""
         return self.step >= len(self.steps) or self.validation.exhausted
 
+    def stop_agreed(self) -> bool:
+        """Whether any process was asked to stop; the same answer in all of them, and all of them have to call it."""
+        return any(self.share.gathered(self.stop_asked()))
+
     def look_for_checkpoint(self) -> None:
         """Find the newest good checkpoint and count this start. On each machine one process looks, then the others."""
         first = self.share.local_rank == 0

@@ -100,3 +100,9 @@ class Share:
             import torch
 
             torch.distributed.barrier()
+
+
+def whole(tensor: Any) -> Any:
+    """All of a tensor that is split over the processes, which all have to call it; another one as it is."""
+    full = getattr(tensor.detach(), "full_tensor", None)
+    return full() if full else tensor.detach()

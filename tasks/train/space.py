@@ -11,12 +11,15 @@ import itertools
 import math
 import random
 from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from tasks.contracts import BaseModelRef, DatasetVersion, Record, TrainedModel
-from tasks.errors import UsageError
+from tasks.errors import BudgetRefused, EnvironmentUnusable, TrainingFailed, TuneloopError, UsageError
 from tasks.train.config import TrainConfig
+from tasks.train.contradictions import refuse_contradictions
+from tasks.train.failures import DATA, NAN, OOM_GPU, OOM_HOST, OOM_KILLED, SPIKE
 from tasks.train.presets import preset_value, swept
 from tasks.train.recipe import Facts, resolve_recipe
 
@@ -24,6 +27,12 @@ Setting = int | float | str
 Point = dict[str, Setting]
 VALIDATION_LOSS = "validation_loss"
 MOST_TRIALS = 64
+# Memory and losses, rows or a start that do not suit the settings, a model that does not fit, values that only the
+# trainer can refuse. Whatever is not here says something about the machine, or nothing that is known.
+_OF_SETTINGS = (
+    *(OOM_GPU, OOM_HOST, OOM_KILLED, NAN, SPIKE, DATA),
+    *(TrainingFailed.code, BudgetRefused.code, UsageError.code),
+)
 
 
 class Space(Record):
@@ -98,16 +107,50 @@ def _drawn(ranges: Mapping[str, tuple[float, float]], chance: random.Random) -> 
 
 def _as_field(name: str, value: float) -> Setting:
     """Whole where the field counts something."""
-    return round(value) if name in ("rank", "alpha", "batch_rows", "micro_batch_rows", "sequence_tokens") else value
+    return round(value) if _counts(TrainConfig.model_fields[name].annotation) else value
+
+
+def _counts(annotation: Any) -> bool:
+    return annotation is int or any(_counts(part) for part in get_args(annotation))
 
 
 def with_point(config: TrainConfig, point: Point) -> TrainConfig:
     """The configuration with the settings of a trial.
 
     Raises:
-        ValidationError: a value is not allowed.
+        UsageError: a value is not allowed.
     """
-    return TrainConfig.model_validate(config.model_dump() | point)
+    try:
+        return TrainConfig.model_validate(config.model_dump() | point)
+    except ValidationError as error:
+        raise _not_allowed(point, error) from error
+
+
+def _not_allowed(point: Point, error: ValidationError) -> UsageError:
+    """A field can be of several kinds, of which each says why it is not: all of them are told."""
+    found = error.errors(include_url=False, include_input=False)
+    name = str(found[0]["loc"][0])
+    return UsageError(
+        f"train.{name} cannot be {point.get(name)}",
+        where=f"train.{name}",
+        why=" or ".join(dict.fromkeys(each["msg"] for each in found if each["loc"][0] == name)),
+        remedy="give values that the field takes: `tuneloop config show CONFIG` explains each one",
+    )
+
+
+def refuse_points(config: TrainConfig, space: Space) -> None:
+    """Look at all trials before the first one is trained: hours later would be too late.
+
+    Raises:
+        UsageError: the settings of a trial are not allowed, or contradict one another or the configuration.
+    """
+    for point in points(space):
+        chosen = with_point(config, point)
+        try:
+            refuse_contradictions(chosen)
+        except UsageError as error:
+            where = f"{error.where}, trial: {in_words(point)}"
+            raise UsageError(error.what, where=where, why=error.why, remedy=error.remedy) from error
 
 
 def settled(config: TrainConfig, point: Point, rows: DatasetVersion, base: BaseModelRef) -> TrainConfig:
@@ -145,6 +188,13 @@ def check_validation(config: TrainConfig) -> None:
         why=f"preset {config.preset} keeps none for validation, and choosing by the held-out rows would spoil them",
         remedy="set train.validation_share, e.g. --set train.validation_share=0.1",
     )
+
+
+def of_settings(error: TuneloopError) -> bool:
+    """Whether a failure speaks against the settings of its trial. A full disk or a stopped machine does not: what was
+    not tried to its end must not lose against what was.
+    """
+    return error.code in _OF_SETTINGS and not isinstance(error, EnvironmentUnusable)
 
 
 def trial_of(point: Point, found: TrainedModel | Exception, metric: str) -> Trial:

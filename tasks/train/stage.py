@@ -20,7 +20,7 @@ from tasks.train.start import Start, find_start
 from tasks.train.supervise import train_in_process
 from tasks.train.unfinished import STAGE, Begun, begin, begun_of, check_resume, unfinished
 
-REVISION = 2
+REVISION = 3
 OnEvent = Callable[[dict[str, Any]], None]
 
 
@@ -47,6 +47,7 @@ def training(
         check_resume(resume, unfinished(store), begun, store.find(STAGE, key, TrainedModel) is not None)
     make = functools.partial(_make, store, begun, dataset, base, recipe, start, on_event, made)
     trained = store.produce(STAGE, key, TrainedModel, make, resumable=True)
+    _checkpoints(store, key, on_event).remove_all()
     return trained.model_copy(update={"new": bool(made), "recipe": resolved.notes()})
 
 
@@ -126,9 +127,15 @@ def _job(
 
 def _begin(store: Store, begun: Begun, job: Job, on_event: OnEvent) -> Begun:
     """Bring what another machine left beside its checkpoints; note what is trained here."""
-    kept = Checkpoints(job.work / "checkpoints", job.mirror, lambda text: on_event({"event": "note", "text": text}))
-    kept.fetch_beside()
+    _checkpoints(store, job.key, on_event).fetch_beside()
     return begin(begun, job.work, store)
+
+
+def _checkpoints(store: Store, key: str, on_event: OnEvent) -> Checkpoints:
+    """The checkpoints of a training, here and in the object store."""
+    folder = store.root / "work" / STAGE / key / "checkpoints"
+    mirror = store.remote_work_uri(STAGE, key)
+    return Checkpoints(folder, mirror, lambda text: on_event({"event": "note", "text": text}))
 
 
 def final_loss(curve: Any) -> float:

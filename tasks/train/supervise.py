@@ -16,6 +16,7 @@ from tasks.train.attempts import Launch, OnEvent, Watch
 from tasks.train.checkpoints import Checkpoints
 from tasks.train.engines.where import launch_for
 from tasks.train.failures import Evidence, Failure, classify
+from tasks.train.finished import TAKEN, finished
 from tasks.train.next_attempt import Attempt, Limits, Plan, Stop, next_attempt
 from tasks.train.plan import Job
 from tasks.train.repair_log import RepairLog, read_log, write_log
@@ -48,18 +49,17 @@ def limits_of(job: Job, price_per_hour: float = 0.0) -> Limits:
 
 def supervise(job: Job, launch: Launch, on_event: OnEvent, limits: Limits) -> Result:
     """As `train_in_process`, wherever `launch` starts the trainer."""
+    if (result := _taken(job, on_event)) is not None:
+        return _settled(job, result)
     repairs = read_log(job.work / "checkpoints")
     history: list[Attempt] = []
     while True:
         amended = job.model_copy(update={"amendments": repairs.amendments})
-        watch = Watch(on_event)
-        left = limits.seconds_left(sum(attempt.seconds for attempt in history))
-        evidence = launch(amended, left, watch)
-        if evidence.exit_code == 0:
-            if history:
-                _settle(job, repaired=True)
-            result = Result.model_validate_json((job.work / RESULT).read_text(encoding="utf-8"))
-            return result.model_copy(update={"repairs": repairs.said})
+        watch = Watch(on_event, limits, sum(attempt.seconds for attempt in history))
+        evidence = launch(amended, watch.seconds_left(), watch)
+        result = _read_result(job) if evidence.exit_code == 0 else _taken(job, on_event)
+        if result is not None:
+            return _settled(job, result)
         failure = classify(evidence.model_copy(update={"step": watch.step}))
         attempt = _attempt(amended, evidence, failure, watch)
         limits = limits.told(watch.price_per_hour)
@@ -71,6 +71,26 @@ def supervise(job: Job, launch: Launch, on_event: OnEvent, limits: Limits) -> Re
             raise decided.failure.as_error()
         history.append(attempt.model_copy(update={"seconds": attempt.seconds + decided.wait_seconds}))
         repairs = _carry_out(job, repairs, failure, decided, on_event)
+
+
+def _read_result(job: Job) -> Result:
+    return Result.model_validate_json((job.work / RESULT).read_text(encoding="utf-8"))
+
+
+def _taken(job: Job, on_event: OnEvent) -> Result | None:
+    """The result that an attempt left although it did not end well after it; what it still had to do is done."""
+    result = finished(job)
+    if result is not None:
+        on_event({"event": "note", "text": TAKEN})
+        Checkpoints(job.work / "checkpoints", "", lambda _: None).remove_here()
+    return result
+
+
+def _settled(job: Job, result: Result) -> Result:
+    """The result; what was repaired on the way to it is open no more."""
+    if result.repairs:
+        _settle(job, repaired=True)
+    return result
 
 
 def _attempt(job: Job, evidence: Evidence, failure: Failure, watch: Watch) -> Attempt:

@@ -26,9 +26,8 @@ def train(run: Run, model: Any, tokenizer: Any) -> None:
     parameters = trainable(model)
     optimizer = make_optimizer(parameters, run.job.config)
     put_back(run, parameters, optimizer)
-    if any(run.share.gathered(run.stop_asked())):
+    if run.stop_agreed() or (look(run, model, parameters) and run.stop_agreed()):
         return
-    look(run, model, parameters)
     if run.share.zero:
         optimizer = zero.start(run, model, optimizer, parameters)
     if not run.finished:

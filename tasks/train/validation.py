@@ -15,7 +15,7 @@ from tasks.contracts import Row, ValidationPoint
 from tasks.digest import digest_of
 from tasks.errors import TrainingFailed
 from tasks.train.objective import Objective
-from tasks.train.share import Share
+from tasks.train.share import Share, whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +102,7 @@ class Validation:
         loss = validation_loss(objective, model, share, self.examples, self.batch_rows)
         self.looks.append(ValidationPoint(step=step, loss=loss))
         if self.patience and self.best_step == step:
-            self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in parameters.items()}
+            self.best = {name: whole(tensor).to("cpu", copy=True) for name, tensor in parameters.items()}
         return loss
 
     @property

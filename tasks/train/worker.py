@@ -23,16 +23,18 @@ from pydantic import Field
 from tasks.adapters.processes import die_with_parent, emit
 from tasks.adapters.store import write_atomically
 from tasks.adapters.threads import physical_cores
-from tasks.contracts import Forecast, LossPoint, Record, ValidationPoint
+from tasks.contracts import Digest, Forecast, LossPoint, Record, ValidationPoint
+from tasks.digest import digest_file
 from tasks.errors import TrainingFailed, TuneloopError
 from tasks.train.amendments import amended_decisions, amended_micro_batch, amended_steps
-from tasks.train.checkpoint import DECISIONS
+from tasks.train.checkpoint import DECISIONS, sync
 from tasks.train.engines.choose import Choice, decided_from, settled
 from tasks.train.engines.ranks import chosen, enter, join, leave
 from tasks.train.events import report_elsewhere
 from tasks.train.failure_report import failure_of, safe_traceback
 from tasks.train.failures import CRASH, NCCL
 from tasks.train.plan import FLASH_PACKAGE, Decisions, Job, Machine, decide, largest_micro_batch, plan_steps
+from tasks.train.repair_log import read_log
 from tasks.train.shape import read_shape
 from tasks.train.share import Share
 
@@ -48,6 +50,8 @@ class Result(Record):
     """What a finished training leaves beside its adapter."""
 
     adapter_digest: str
+    key: Digest = Field("", description="The training that it is the result of.")
+    files: dict[str, Digest] = Field(default_factory=dict, description="File of the adapter → its SHA-256.")
     steps: int
     rows_seen: int
     rows_available: int
@@ -139,9 +143,19 @@ def _run_share(job: Job, stop_asked: Any, choice: Choice, share: Share) -> bool:
         told = decisions.texts() | {"chat_template": _template(job, tokenizer)}
         result = _result(run, model, available, told, measures)
         more = {"template": tokenizer.chat_template, "estimate": estimate, "peak_memory_bytes": highest}
-        write_atomically(job.work / RESULT, result.model_copy(update=more).model_dump_json(indent=1))
-        run.kept.remove_all()
+        keep(job.work, result.model_copy(update=more))
+        run.kept.remove_here()
     return True
+
+
+def keep(work: Path, result: Result) -> None:
+    """Write the note of a finished training, last: what it names lies on the disk then, and checkpoints may go."""
+    files = [path for path in sorted(work.iterdir()) if path.is_file() and path.name[0] != "." and path.name != RESULT]
+    for path in (*files, work):
+        sync(path)
+    digests = {path.name: digest_file(path) for path in files}
+    write_atomically(work / RESULT, result.model_copy(update={"files": digests}).model_dump_json(indent=1))
+    sync(work)
 
 
 def run_of(job: Job, tokenizer: Any, share: Share, stop_asked: Any) -> tuple[Run, int]:
@@ -185,6 +199,7 @@ def _result(run: Run, model: Any, available: int, decisions: dict[str, str], mea
 
     return Result(
         adapter_digest=write(model, run.job),
+        key=run.job.key,
         steps=run.step,
         rows_seen=len(run.examples),
         rows_available=available,
@@ -196,6 +211,7 @@ def _result(run: Run, model: Any, available: int, decisions: dict[str, str], mea
         template="",
         versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
         history=run.history.said,
+        repairs=read_log(run.checkpoints).said,
         validation=tuple(run.validation.looks),
         validation_rows=len(run.validation.examples),
         best_step=run.validation.written_step,

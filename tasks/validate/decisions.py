@@ -12,6 +12,9 @@ from tasks.adapters.row_decisions import Overlay
 from tasks.adapters.row_files import Privacy, open_output, reason_code, shard_path
 from tasks.adapters.store import Store
 from tasks.contracts import Row, Rows
+from tasks.errors import DataRefused
+from tasks.privacy.leftovers import leftovers
+from tasks.privacy.messages import cleaned_messages
 from tasks.privacy.redact import Redactor
 
 NEVER_ACCEPTED = ("personal_data",)  # rows that are dropped because a person is in them
@@ -41,6 +44,9 @@ def decided(row: Row, overlay: Overlay, redactor: Redactor) -> Row:
 
     A merged row stays merged: another row stands for it. A repaired row comes back to be judged again; an accepted one
     comes back where an earlier stage quarantined it for an accepted reason.
+
+    Raises:
+        DataRefused: personal data is left in a repaired row; the message names the entity, never the value.
     """
     if row.outcome == "merged":
         return row
@@ -54,16 +60,26 @@ def decided(row: Row, overlay: Overlay, redactor: Redactor) -> Row:
 
 
 def _repaired(row: Row, overlay: Overlay, redactor: Redactor) -> Row:
-    counts = Counter(row.redactions)
-    messages = []
-    for message in overlay.messages:
-        text, found = redactor.redact(message.content)
-        counts.update(found)
-        messages.append(message.model_copy(update={"content": text}))
-    changed = row.model_copy(
-        update={"messages": tuple(messages), "raw_excerpt": "", "redactions": dict(sorted(counts.items()))}
-    )
-    return _back(changed, f"repaired:{overlay.digest[:12]}")
+    counts, subjects = Counter(row.redactions), {*row.subjects, *overlay.subjects}
+
+    def clean(text: str) -> str:
+        cleaned = redactor.clean(text)
+        counts.update(cleaned.counts)
+        subjects.update(cleaned.subjects)
+        return cleaned.text
+
+    messages = cleaned_messages(overlay.messages, clean)
+    named = {"subjects": tuple(sorted(subjects)), "redactions": dict(sorted(counts.items()))}
+    changed = row.model_copy(update={"messages": messages, "raw_excerpt": "", **named})
+    changed = _back(changed, f"repaired:{overlay.digest[:12]}")
+    if left := leftovers(changed, redactor):
+        raise DataRefused(
+            "personal data is left after a repair",
+            where=f"{row.row_id} ({', '.join(sorted(set(left)))})",
+            why="the repaired row was searched once more; nothing of this stage was written",
+            remedy="end the repair with `tuneloop data quarantine withdraw`, and report the form that it is written in",
+        )
+    return changed
 
 
 def _back(row: Row, step: str) -> Row:
@@ -71,10 +87,13 @@ def _back(row: Row, step: str) -> Row:
     return row.model_copy(update=changes)
 
 
-def redactor_for(privacy: Privacy) -> Redactor:
-    """What takes personal data out of what people type: the entities that the dataset is freed of.
+def redactor_for(privacy: Privacy, key: bytes = b"") -> Redactor:
+    """What takes personal data out of what people type about a row: the entities that its source is freed of.
 
-    Pseudonyms would need the key, and what is only reported elsewhere stays here too.
+    Nothing that was typed becomes a pseudonym, and what is only reported elsewhere stays here too.
+
+    Args:
+        key: the hashes by which erasure finds who was named are made with it; without it there are none.
     """
     actions = {e: "report" if privacy.actions.get(e) == "report" else "redact" for e in privacy.entities}
-    return Redactor(privacy.entities, privacy.phone_regions, actions)
+    return Redactor(privacy.entities, privacy.phone_regions, actions, key)

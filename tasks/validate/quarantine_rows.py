@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tasks.adapters.row_files import open_output, shard_path
+from tasks.adapters.row_files import Privacy, open_output, shard_path
 from tasks.adapters.store import MARKER, Store
 from tasks.contracts import Row
 from tasks.errors import UsageError
+from tasks.privacy.config import PrivacyConfig
+from tasks.privacy.policy import privacy_record
 from tasks.validate.stage import Verdict
 
 _SHOWN = 5
+
+
+def validations(store: Store) -> Iterator[str]:
+    """References to the outputs of this stage, the newest first."""
+    markers = store.fs.glob(f"{store.base}/stages/validate/*/{MARKER}")
+    for marker in sorted(markers, key=lambda path: (store.fs.modified(path), path), reverse=True):
+        key = marker.rsplit("/", 2)[1]
+        if store.find("validate", key, Verdict) is not None:
+            yield store.uri("validate", key)
 
 
 def newest_validation(store: Store) -> str:
@@ -20,12 +31,34 @@ def newest_validation(store: Store) -> str:
     Raises:
         UsageError: there is none.
     """
-    markers = store.fs.glob(f"{store.base}/stages/validate/*/{MARKER}")
-    for marker in sorted(markers, key=lambda path: (store.fs.modified(path), path), reverse=True):
-        key = marker.rsplit("/", 2)[1]
-        if store.find("validate", key, Verdict) is not None:
-            return store.uri("validate", key)
+    for uri in validations(store):
+        return uri
     raise UsageError("no data was validated here yet", remedy="run `tuneloop data prepare CONFIG` first")
+
+
+def privacy_of_row(store: Store, row_id: str, uris: Iterable[str]) -> Privacy:
+    """What is to be replaced in texts about a row: the rules of its source in all of these validations together.
+
+    A row that none of them holds has the rules of a configuration that says nothing: rather too much is replaced.
+    """
+    begin = f'{{"row_id":"{row_id}"'.encode()
+    outputs = (open_output(store, uri) for uri in uris)
+    held = [o.privacy_of(s) for o in outputs for s in o.shards if _has_line(shard_path(store, s), begin)]
+    return _together(held or [privacy_record(PrivacyConfig(), b"")])
+
+
+def _has_line(path: Path, begin: bytes) -> bool:
+    with path.open("rb") as stream:
+        return any(line.startswith(begin) for line in stream)
+
+
+def _together(rules: Sequence[Privacy]) -> Privacy:
+    """All entities that any of the rules looks for; one is only reported where all that look for it only report it."""
+    entities = tuple(dict.fromkeys(entity for one in rules for entity in one.entities))
+    regions = tuple(dict.fromkeys(region for one in rules for region in one.phone_regions))
+    actions = {e: {one.actions.get(e, "redact") for one in rules if e in one.entities} for e in entities}
+    reported = dict.fromkeys((e for e, found in actions.items() if found == {"report"}), "report")
+    return Privacy(entities=entities, phone_regions=regions, actions=reported)
 
 
 def files_of(store: Store, uri: str) -> list[Path]:

@@ -32,8 +32,16 @@ class Work:
 
     checks: ChecksConfig
     tokenizer: str  # folder
-    privacy: Privacy
     overlays: dict[str, Overlay] = field(default_factory=dict)
+    key: bytes = field(default=b"", repr=False)  # that the rows were made with, where something is decided about them
+
+
+@dataclass(frozen=True)
+class Given:
+    """A shard as the stage before left it, and what was replaced in it."""
+
+    path: Path
+    privacy: Privacy
 
 
 @dataclass(frozen=True)
@@ -57,16 +65,16 @@ class Breach:
 class Judged:
     """A shard with the verdict on its kept rows; positions count kept rows only."""
 
-    path: Path
+    given: Given
     file: str
     quality: Any
     breaches: dict[int, Breach]
 
 
-def measure_shard(path: Path, work: Work) -> Measured:
+def measure_shard(given: Given, work: Work) -> Measured:
     """Numbers of the kept rows of a shard."""
     counter = _counter(work.tokenizer)
-    kept = (row for row in _rows(path, work) if row.outcome == "kept")
+    kept = (row for row in _rows(given, work) if row.outcome == "kept")
     made, start = [np.zeros(0, MEASURES)], 0
     accepted: dict[int, tuple[str, ...]] = {}
     count = None
@@ -84,7 +92,7 @@ def rewrite_shard(judged: Judged, work: Work, folder: Path, uri: str) -> Shard:
     lines = []
     with ShardWriter(folder, uri, judged.file) as writer:
         position = 0
-        for row in _rows(judged.path, work):
+        for row in _rows(judged.given, work):
             if row.outcome == "kept":
                 row = _with_verdict(row, position, judged)
                 position += 1
@@ -106,13 +114,13 @@ def _with_verdict(row: Row, position: int, judged: Judged) -> Row:
     return quarantined(row, breach.code, breach.words, breach.repair) if breach else row
 
 
-def _rows(path: Path, work: Work) -> Iterator[Row]:
+def _rows(given: Given, work: Work) -> Iterator[Row]:
     """Rows of a shard as the decisions of people want them."""
     if not work.overlays:
-        yield from iter_rows(path)
+        yield from iter_rows(given.path)
         return
-    redactor = redactor_for(work.privacy)
-    for row in iter_rows(path):
+    redactor = redactor_for(given.privacy, work.key)
+    for row in iter_rows(given.path):
         overlay = work.overlays.get(row.row_id)
         yield decided(row, overlay, redactor) if overlay else row
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import progress
 from tasks.adapters.engine import Engine, open_engine
+from tasks.adapters.pseudonym_key import pseudonym_key
 from tasks.adapters.row_files import Output, Shard, finish_output, open_output, shard_path
 from tasks.adapters.store import Store, stage_key
 from tasks.contracts import Record, Rows, ValidatedRows
@@ -29,9 +30,9 @@ from tasks.validate.lengths import longest_sequence
 
 if TYPE_CHECKING:
     from tasks.validate.judge import RowVerdicts
-    from tasks.validate.shards import Judged, Measured, Work
+    from tasks.validate.shards import Given, Judged, Measured, Work
 
-REVISION = 3
+REVISION = 4
 DOCS = "data_docs"
 
 
@@ -75,13 +76,14 @@ def judge_rows(rows: Rows, checks: ChecksConfig, tokenizer_digest: str, tokenize
     key = stage_key(REVISION, rows.digest, limited, tokenizer_digest, digest_folder(project_folder()), decisions)
 
     def make(folder: Path) -> Verdict:
-        from tasks.validate.shards import Work
+        from tasks.validate.shards import Given, Work
 
         output = open_output(store, rows.uri)
         by_row = {overlay.row_id: overlay for overlay in overlays}
-        work = Work(checks=limited, tokenizer=str(tokenizer), privacy=output.privacy, overlays=by_row)
-        paths = [shard_path(store, shard) for shard in output.shards]
-        return _Run(work, output, paths, folder, store.uri("validate", key)).verdict()
+        shards = [Given(shard_path(store, shard), output.privacy_of(shard)) for shard in output.shards]
+        secret = pseudonym_key() if by_row and any(given.privacy.key_fingerprint for given in shards) else b""
+        work = Work(checks=limited, tokenizer=str(tokenizer), overlays=by_row, key=secret)
+        return _Run(work, output, shards, folder, store.uri("validate", key)).verdict()
 
     return store.produce("validate", key, Verdict, make)
 
@@ -97,8 +99,8 @@ def _as_the_model_reads(checks: ChecksConfig, tokenizer: Path) -> ChecksConfig:
 class _Run:
     """One computation of the verdict in its work folder."""
 
-    def __init__(self, work: Work, output: Output, paths: list[Path], folder: Path, uri: str) -> None:
-        self.work, self.output, self.paths, self.folder, self.uri = work, output, paths, folder, uri
+    def __init__(self, work: Work, output: Output, given: list[Given], folder: Path, uri: str) -> None:
+        self.work, self.output, self.given, self.folder, self.uri = work, output, given, folder, uri
 
     def verdict(self) -> Verdict:
         from tasks.validate.judge import gather, judge_dataset, judge_row_rules
@@ -106,7 +108,7 @@ class _Run:
 
         suites = read_suites(project_folder() / "expectations")
         values = {k: float(v) for k, v in self.work.checks.model_dump(exclude={"languages"}).items()}
-        with open_engine(len(self.paths)) as engine:
+        with open_engine(len(self.given)) as engine:
             measures = gather(self._measured(engine))
             expectations = Expectations(self.folder / "gx")
             verdicts = judge_row_rules(measures, suites, values, expectations)
@@ -125,7 +127,7 @@ class _Run:
     def _measured(self, engine: Engine) -> Iterator[Measured]:
         from tasks.validate.shards import measure_shard
 
-        for done, found in enumerate(engine.map(partial(measure_shard, work=self.work), self.paths), 1):
+        for done, found in enumerate(engine.map(partial(measure_shard, work=self.work), self.given), 1):
             yield found
             self._tell("measured", done)
 
@@ -134,9 +136,10 @@ class _Run:
         from tasks.validate.shards import part_path, rewrite_shard
 
         judged = self._judged(verdicts)
+        written = engine.map(partial(rewrite_shard, work=self.work, folder=self.folder, uri=self.uri), judged)
         shards = []
-        for shard in engine.map(partial(rewrite_shard, work=self.work, folder=self.folder, uri=self.uri), judged):
-            shards.append(shard)
+        for shard, before in zip(written, self.output.shards, strict=True):
+            shards.append(shard.model_copy(update={"privacy": before.privacy}))
             self._tell("written", len(shards))
         join_parts([part_path(self.folder, shard.file) for shard in shards], self.folder / QUARANTINE)
         shutil.rmtree(self.folder / "quarantine", ignore_errors=True)
@@ -146,10 +149,10 @@ class _Run:
         """The verdicts, parted by shards."""
         from tasks.validate.shards import Judged
 
-        for number, (path, (start, end)) in enumerate(zip(self.paths, pairwise(verdicts.measures.ends), strict=True)):
+        for number, (given, (start, end)) in enumerate(zip(self.given, pairwise(verdicts.measures.ends), strict=True)):
             score: Any = verdicts.measures.numbers["quality"][start:end].copy()
             breaches = verdicts.between(start, end)
-            yield Judged(path=path, file=f"{number:06d}.jsonl", quality=score, breaches=breaches)
+            yield Judged(given=given, file=f"{number:06d}.jsonl", quality=score, breaches=breaches)
 
     def _write_report(self, rows: Rows, verdicts: RowVerdicts, dataset: Any, expectations: Expectations) -> None:
         from tasks.validate.report import Report, write_page
@@ -172,5 +175,5 @@ class _Run:
 
     def _tell(self, text: str, done: int) -> None:
         progress.stop_if_interrupted()
-        told = progress.Progress(stage="validate", state="running", text=text, done=done, total=len(self.paths))
+        told = progress.Progress(stage="validate", state="running", text=text, done=done, total=len(self.given))
         progress.publish(told)

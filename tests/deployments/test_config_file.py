@@ -1,10 +1,13 @@
 """Configuration files: places of mistakes, overrides, origins."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from deployments.config_file import Template, given_sections, known_keys, load_config, shown_values
+from deployments.config_file import Template, config_from, given_sections, known_keys, load_config, shown_values
 from tasks.errors import UsageError
 
 GOOD = "project: desk\ndata:\n  sources:\n    - path: rows.jsonl\ntrain:\n  epochs: 3\n"
@@ -82,6 +85,50 @@ def test_a_misspelt_override_is_an_error(tmp_path: Path) -> None:
 def test_overrides_that_make_no_sense(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError):
         load_config(write(tmp_path, GOOD), [text])
+
+
+@pytest.mark.parametrize("value", ["{", "[1", "2026-13-01", "!!bool maybe", "!!float ''", "!!timestamp x", "[" * 5000])
+def test_an_override_that_cannot_be_read(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UsageError, match="the value cannot be read") as caught:
+        load_config(write(tmp_path, GOOD), [f"train.epochs={value}"])
+    assert caught.value.where == "--set train.epochs"
+    assert "YAML" in caught.value.why
+    assert "quotes" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["9.path", "9", "foo", "foo.path", "-1.path", "²", "1" * 5000])
+def test_an_override_of_an_entry_that_is_not_there(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"`data\.sources` has no entry") as caught:
+        load_config(write(tmp_path, GOOD), [f"data.sources.{name}=1"])
+    assert caught.value.where == f"--set data.sources.{name}"
+    assert caught.value.why == "it is a list with one entry, number 0"
+    assert caught.value.remedy
+
+
+def test_an_override_in_a_section_that_the_file_leaves_empty(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, GOOD + "gate:\n"), ["gate.min_rows=9"]).config.gate.min_rows == 9
+
+
+_NAMES = st.lists(st.sampled_from(["data", "sources", "train", "epochs", "project", "0", "1", "path", ""]), max_size=4)
+
+
+@given(_NAMES.map(".".join), st.one_of(st.text(max_size=12), st.text("[]{}&*!|>-:,#'\"%@a0 \n", max_size=12)))
+@settings(max_examples=300, deadline=None)
+def test_no_override_ends_in_anything_but_a_usage_error(name: str, value: str) -> None:
+    with contextlib.suppress(UsageError):
+        config_from(GOOD, Path("/here/config.yaml"), [f"{name}={value}"])
+
+
+@pytest.mark.parametrize("line", ["  from: 2026-13-01\n", "  epochs: !!bool maybe\n", "  epochs: &a [*a]\n"])
+def test_a_value_that_is_none_of_its_kind_is_a_usage_error(tmp_path: Path, line: str) -> None:
+    with pytest.raises(UsageError):
+        load_config(write(tmp_path, GOOD.replace("  epochs: 3\n", line)))
+
+
+def test_the_home_of_somebody_who_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="home folder") as caught:
+        load_config(write(tmp_path, GOOD), ["data.sources.0.path=~nobody-of-this-name/rows.jsonl"])
+    assert caught.value.where == "~nobody-of-this-name/rows.jsonl"
 
 
 def test_every_value_is_shown_with_a_description(tmp_path: Path) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from deployments.cli import app
-from deployments.config_file import Template, load_config
-from deployments.first_look import Look, describe, look_at, sizes_for
+from deployments.config_file import Template, config_from, load_config
+from deployments.first_look import Look, SourceLook, describe, look_at, sizes_for
+from tasks.adapters import templates
+from tasks.adapters.templates import SavedTemplate
 from tasks.errors import DataRefused, UsageError
 from tasks.train.recipe import Facts, resolve_recipe
 from tests.tiny_project import make_rows, write_rows
@@ -96,6 +101,80 @@ def test_nothing_usable_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("just a note", encoding="utf-8")
     with pytest.raises(DataRefused):
         look_at([tmp_path / "notes.txt"], tmp_path)
+
+
+def test_one_usable_row_is_refused(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", make_rows(1, seed=3))
+    with pytest.raises(DataRefused, match="only one row is usable"):
+        look_at([tmp_path / "rows.jsonl"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["2024.csv", "2024-05-01.csv", "no.csv", "null.csv", "1e5.csv", "a: b #c.csv", "é.csv", "~x.csv"]
+)
+def test_any_file_name_gives_a_configuration_that_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    labelled(tmp_path / name, 50)
+    done = CliRunner().invoke(app, ["init", name, "--json"])
+    assert done.exit_code == 0, done.output
+    config = load_config(tmp_path / "config.yaml").config
+    assert config.data.sources[0].path == str(tmp_path / name)
+
+
+@given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=40))
+@example("~")
+@example("~nobody-of-this-name.csv")
+@settings(max_examples=200, deadline=None)
+def test_what_is_written_is_read_back(name: str) -> None:
+    source = SourceLook(
+        path=name, shape="classification", why=f"column '{name}'", rows=50, usable=50, named_held_out=True
+    )
+    look = Look(sources=(source,), train_rows=40, test_rows=10, tokens_per_row=20, longest_characters=80)
+    text, _ = describe(look, minutes=5, gflops=400, project="")
+    config = config_from(text, Path("/here/config.yaml")).config
+    assert config.data.sources[0].path == str(Path("/here") / name)
+
+
+@pytest.mark.parametrize("name", ["test.csv", "dev.csv", "eval.csv", "ab-test.csv"])
+def test_one_file_named_like_a_held_out_set_is_split(tmp_path: Path, name: str) -> None:
+    look = look_at([labelled(tmp_path / name, 50)], tmp_path)
+    assert (look.train_rows, look.test_rows, look.sources[0].held_out) == (40, 10, False)
+    text, _ = describe(look, minutes=5, gflops=400, project="p")
+    assert "split: auto   # its name says test, but" in text
+    assert config_from(text, tmp_path / "config.yaml").config.data.sources[0].split == "auto"
+
+
+def test_a_held_out_file_without_usable_rows_holds_nothing_out(tmp_path: Path) -> None:
+    empty = tmp_path / "test.csv"
+    empty.write_text("text,category\n,\n,\n", encoding="utf-8")
+    look = look_at([labelled(tmp_path / "train.csv", 50), empty], tmp_path)
+    assert (look.train_rows, look.test_rows) == (40, 10)
+    assert not any(source.held_out for source in look.sources)
+
+
+def test_a_project_that_cannot_be_one_is_refused_before_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["init", "not there.csv", "--project", "My Data"])
+    assert isinstance(done.exception, UsageError)
+    assert done.exception.where == "--project 'My Data'"
+    assert "my_data" in done.exception.remedy
+    assert not (tmp_path / "config.yaml").exists()
+
+
+def test_what_would_not_load_is_not_written(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    labelled(tmp_path / "cards.csv", 50)
+    sections = {"train": {"rank": 8, "adapter": "full"}}
+    saved = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    templates.save(SavedTemplate(name="old", sections=sections, saved_from="config.yaml", at=saved))
+    done = CliRunner().invoke(app, ["init", "cards.csv", "--template", "old"])
+    assert isinstance(done.exception, UsageError)
+    assert "template old" in done.exception.why
+    assert not (tmp_path / "config.yaml").exists()
 
 
 def test_the_command_writes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,12 @@ from typer.testing import CliRunner
 
 from deployments.commands.quarantine import app
 from tasks.adapters import audit, row_decisions
+from tasks.adapters.pseudonym_key import pseudonym_key
 from tasks.adapters.row_files import Privacy
 from tasks.adapters.store import Store
 from tasks.contracts import Row
 from tasks.errors import UsageError
+from tasks.privacy.subjects import subjects_of
 from tasks.validate.config import ChecksConfig
 from tasks.validate.stage import Verdict, judge_rows
 from tests.tasks.data_rows import make_row, rows_of, stored
@@ -122,6 +124,46 @@ def test_a_repaired_row_is_in_the_next_run(judged: Any, tmp_path: Path) -> None:
     assert rows[row_id(11)].answer == LONG
     assert [m.content for m in rows[row_id(10)].messages] == ["x", LONG]
     assert "jo@example.org" not in str(row_decisions.history())
+
+
+def correction(folder: Path, value: str) -> str:
+    """A file with a value in every text that a turn can have."""
+    call = {"id": value, "name": value, "arguments": json.dumps({"to": value})}
+    turns = [
+        {"role": "user", "content": f"Where is the bicycle of {value}?", "name": value},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": value, "name": value, "tool_call_id": value},
+        {"role": "assistant", "content": LONG},
+    ]
+    path = folder / "row.json"
+    path.write_text(json.dumps({"messages": turns}))
+    return str(path)
+
+
+def test_no_text_of_a_correction_is_kept_as_typed(judged: Any, tmp_path: Path) -> None:
+    invoke("repair", row_id(10), "--file", correction(tmp_path, "jo@example.org"), "--reason", "r")
+    (decision,) = row_decisions.history()
+    assert "jo@example.org" not in decision.model_dump_json()
+    assert decision.messages[1].tool_calls[0].id == decision.messages[2].tool_call_id
+    typed = subjects_of("jo@example.org", ("US",), pseudonym_key())
+    assert decision.subjects == typed
+    rows = {row.row_id: row for row in rows_of(judged().validated.rows, Store.open())}
+    assert rows[row_id(10)].subjects == typed
+
+
+def test_what_is_typed_is_cleaned_by_the_rules_of_the_source(registry_home: Path, tiny_model: Path) -> None:
+    store, none = Store.open(), PRIVACY.model_copy(update={"entities": ()})
+    rows = [make_row(i, "x", "y") for i in range(2)]
+    given = stored(rows, store, none, shards=2, own={1: PRIVACY})
+    judge_rows(given, CHECKS.model_copy(update={"max_quarantined_share": 1.0}), "t", tiny_model, store)
+    for row in rows:
+        answer = ("--set-answer", "ask jo@example.org", "--reason", "says jo@example.org")
+        invoke("repair", row.row_id, *answer)
+    lenient, strict = row_decisions.history()
+    assert (lenient.messages[-1].content, lenient.reason) == ("ask jo@example.org", "says jo@example.org")
+    assert (strict.messages[-1].content, strict.reason) == ("ask <EMAIL_ADDRESS>", "says <EMAIL_ADDRESS>")
+    invoke("withdraw", rows[1].row_id, "--reason", "says jo@example.org")
+    assert row_decisions.history()[-1].reason == "says <EMAIL_ADDRESS>"
 
 
 def test_a_withdrawn_decision_ends(judged: Any) -> None:

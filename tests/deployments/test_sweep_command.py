@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from deployments.cli import app
 from deployments.commands.sweep import space_of, trials_table, write_page
 from tasks.contracts import ValidationPoint
 from tasks.errors import TrainingFailed, UsageError
@@ -15,6 +18,7 @@ from tasks.train.space import judge, trial_of
 from tests.deployments.example_outcome import HOSTILE, trained
 
 METRIC = "validation_loss"
+CONFIG = {"project": "p", "data": {"sources": [{"path": "rows.jsonl"}]}}
 
 
 def test_options_make_a_space() -> None:
@@ -39,6 +43,24 @@ def test_options_make_a_space() -> None:
 def test_options_that_make_none(grid: list[str], ranges: list[str], trials: int | None) -> None:
     with pytest.raises(UsageError):
         space_of(grid, ranges, trials, METRIC)
+
+
+@pytest.mark.parametrize(
+    ("option", "where"),
+    [
+        (("--grid", "train.learning_rate=1e-4,abc"), "train.learning_rate"),
+        (("--range", "train.rank=0.1..0.4", "--trials", "2"), "train.rank"),
+        (("--grid", "train.adapter=lora,full", "--grid", "train.rank=8"), "train.rank, trial: adapter full, rank 8"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_anything_starts(home: Path, option: tuple[str, ...], where: str) -> None:
+    config = home.parent / "config.yaml"
+    config.write_text(json.dumps({**CONFIG, "train": {"validation_share": 0.1}}), encoding="utf-8")
+    done = CliRunner().invoke(app, ["sweep", str(config), "--dataset", "ds://p/main@1.0.0", *option])
+    assert isinstance(done.exception, UsageError)
+    assert done.exception.where == where
+    assert done.exception.remedy
+    assert not home.exists() or not list(home.iterdir())
 
 
 def test_trials_as_people_see_them(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tasks.adapters.base_models import resolve
 from tasks.adapters.store import Store
 from tasks.config import RunConfig
 from tasks.contracts import DatasetVersion
+from tasks.errors import TrainingFailed, UsageError
 from tasks.train.config import TrainConfig
 from tasks.train.space import Space, Swept, settled
 from tasks.version.derive import derive
@@ -68,6 +69,30 @@ def test_the_best_trial_wins_and_nothing_is_trained_twice(
     assert len(runs.with_subflows(runs.top()[0].id)) == 3  # each trial is a run below the sweep
     chosen = settled(config.train, swept.point, dataset, resolve(str(tiny_model)))
     assert chosen.learning_rate == swept.point["learning_rate"]
+
+
+def test_settings_that_fail_are_an_answer(home: Path, dataset: DatasetVersion, tiny_model: Path) -> None:
+    swept = sweep(config_of(tiny_model), dataset.address, Space(grid={"sequence_tokens": (12, 400)}))
+    assert "TL-TRAIN-DATA" in swept.trials[0].failure
+    assert swept.best == 1
+
+
+def test_trouble_of_the_machine_is_no_answer(home: Path, dataset: DatasetVersion, tiny_model: Path) -> None:
+    """The first trial is there already; that the second one had no time says nothing against its settings."""
+    config = config_of(tiny_model)
+    assert sweep(config, dataset.address, Space(grid={"learning_rate": (1e-5,)})).best == 0
+    hurried = config.model_copy(update={"train": config.train.model_copy(update={"timeout_minutes": 0.001})})
+    with pytest.raises(TrainingFailed) as caught:
+        sweep(hurried, dataset.address, Space(grid={"learning_rate": (1e-5, 3e-5)}))
+    assert caught.value.code == "TL-TRAIN-TIMEOUT"
+
+
+def test_a_wrong_value_is_found_before_the_first_trial(home: Path, dataset: DatasetVersion, tiny_model: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        sweep(config_of(tiny_model), dataset.address, Space(grid={"learning_rate": (7e-5, "abc")}))
+    assert caught.value.where == "train.learning_rate"
+    runs = Runs(home)
+    assert len(runs.with_subflows(runs.top()[0].id)) == 1  # nothing was tried
 
 
 def test_only_a_preset_that_says_so_sweeps(dataset: DatasetVersion, tiny_model: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,29 @@ def make_row(index: int, prompt: str, answer: str = "yes", **changes: Any) -> Ro
     return Row(row_id=f"{'ab' * 8}:{index:06d}", origin=origin, messages=turns, shape="chat").model_copy(update=changes)
 
 
-def stored(rows: list[Row], store: Store, privacy: Privacy = PRIVACY, shards: int = 1) -> Rows:
-    """Rows as the output of an earlier stage, in so many shards of about the same size."""
-    key = stage_key(1, shards, [r.model_dump() for r in rows])
+def stored(
+    rows: list[Row],
+    store: Store,
+    privacy: Privacy = PRIVACY,
+    shards: int = 1,
+    own: Mapping[int, Privacy] | None = None,
+) -> Rows:
+    """Rows as the output of an earlier stage, in so many shards of about the same size.
+
+    Args:
+        own: number of a shard → its own rules of privacy.
+    """
+    rules = own or {}
+    key = stage_key(
+        1, shards, [r.model_dump() for r in rows], privacy, [[n, rules[n].model_dump()] for n in sorted(rules)]
+    )
     uri, size = store.uri("given", key), -(-len(rows) // shards) or 1
 
     def make(folder: Path) -> Rows:
         pieces = [rows[start : start + size] for start in range(0, max(1, len(rows)), size)]
         written = [write_shard(folder, uri, f"{n:05d}.jsonl", piece) for n, piece in enumerate(pieces)]
-        return finish_output(folder, uri, written, privacy)
+        with_rules = [s.model_copy(update={"privacy": rules.get(n)}) for n, s in enumerate(written)]
+        return finish_output(folder, uri, with_rules, privacy)
 
     return store.produce("given", key, Rows, make)
 

@@ -49,6 +49,14 @@ def connect(spec: SourceSpec, around: Surroundings, salt: bytes = b"") -> Connec
     return RecordSource(spec, _reader(spec, around), around.spools, salt)
 
 
+def log_files(spec: SourceSpec, around: Surroundings) -> frozenset[str]:
+    """Addresses of the files whose lines a log source reads; none where it is another kind of source."""
+    if not spec.log or spec.kind == "requests":
+        return frozenset()
+    files = _of_files(spec.model_copy(update={"log": None}), around)
+    return frozenset(item.address for item in files.listing().items)
+
+
 def _of_files(spec: SourceSpec, around: Surroundings) -> Connector:
     if spec.kind == "local":
         return LocalFiles(spec, around.base, around.suffixes)

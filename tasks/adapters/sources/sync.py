@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import Field
@@ -19,10 +19,10 @@ from pydantic import Field
 from tasks.adapters.claim import claim
 from tasks.adapters.sources import spool
 from tasks.adapters.sources.connector import Connector, Fingerprint, Item, Known, Listing, same_as
-from tasks.adapters.sources.connectors import SUFFIXES, Surroundings, connect, identity
+from tasks.adapters.sources.connectors import SUFFIXES, Surroundings, connect, identity, log_files
 from tasks.adapters.sources.egress import Network
 from tasks.adapters.sources.register import Noted, RecordChanges, Register
-from tasks.adapters.sources.spec import SourceSpec, shown_url
+from tasks.adapters.sources.spec import LogFilter, SourceSpec, shown_url
 from tasks.contracts import Digest, Record
 from tasks.errors import UsageError
 from tasks.settings import Settings
@@ -76,6 +76,7 @@ class _Source:
     known: dict[str, Known]
     connector: Connector
     listing: Listing
+    log_files: frozenset[str]
     chosen: list[Item] = field(default_factory=list)
 
 
@@ -140,7 +141,7 @@ def _open(number: int, spec: SourceSpec, key: str, around: Surroundings) -> _Sou
             why="; ".join(listing.passed_over[-5:]) or "nothing is there",
             remedy=f"give files that end in {', '.join(around.suffixes)}",
         )
-    return _Source(number, spec, register, register.known(), connector, listing)
+    return _Source(number, spec, register, register.known(), connector, listing, log_files(spec, around))
 
 
 def _shown(spec: SourceSpec) -> str:
@@ -149,10 +150,11 @@ def _shown(spec: SourceSpec) -> str:
 
 def _choose(found: Sequence[_Source], settings_key: Callable[[SourceSpec], object]) -> None:
     """Every document once: the source that names it itself wins over one with a folder or a pattern that holds it."""
-    chosen: dict[tuple[str, str], tuple[_Source, Item]] = {}
+    chosen: dict[tuple[str, str, LogFilter | None], tuple[_Source, Item]] = {}
+    logs = {(source.spec.kind, address) for source in found for address in source.log_files}
     for source in found:
-        for item in source.listing.items:
-            address = (source.spec.kind, item.address)
+        for item in _without_logs(source, logs):
+            address = (source.spec.kind, item.address, source.spec.log)  # another filter: other rows of the same log
             old = chosen.get(address)
             if old is None or (item.explicit and not old[1].explicit):
                 chosen[address] = (source, item)
@@ -162,9 +164,31 @@ def _choose(found: Sequence[_Source], settings_key: Callable[[SourceSpec], objec
         source.chosen.append(item)
 
 
+def _without_logs(source: _Source, logs: Set[tuple[str, str]]) -> list[Item]:
+    """The items of a source but for logs: as files they would be read past the filter, with the tags of their users."""
+    if source.spec.of_records:
+        return list(source.listing.items)
+    inside = [item for item in source.listing.items if (source.spec.kind, item.address) in logs]
+    if named := next((item for item in inside if item.explicit), None):
+        raise UsageError(
+            "one file is named by two sources, as a log and as a file",
+            where=named.uri,
+            why="read as a file it would come without the filter of the log",
+            remedy="leave one of the two sources out",
+        )
+    passed_over = (*source.listing.passed_over, *(f"{item.uri}: another source reads it as a log" for item in inside))
+    source.listing = replace(source.listing, passed_over=passed_over)
+    return [item for item in source.listing.items if (source.spec.kind, item.address) not in logs]
+
+
+def same_content_differs(first: str, second: str) -> UsageError:
+    """Two files have equal bytes, and their sources differ in what has to be equal then."""
+    return _contradiction("two sources hold the same content with different settings", f"{first}, {second}")
+
+
 def _contradiction(what: str, where: str) -> UsageError:
     return UsageError(
-        what, where=where, why="shape, columns or split differ", remedy="leave one of the two sources out"
+        what, where=where, why="shape, columns, split or privacy differ", remedy="leave one of the two sources out"
     )
 
 
@@ -235,8 +259,7 @@ def _result(account: _Account, settings_key: Callable[[SourceSpec], object]) -> 
         if first is document:
             continue
         if settings_key(first.spec) != settings_key(document.spec):
-            where = f"{first.uri}, {document.uri}"
-            raise _contradiction("two sources hold the same content with different settings", where)
+            raise same_content_differs(first.uri, document.uri)
         account.passed_over.append(f"{document.uri}: the same content as {first.uri}")
     return Sync(
         documents=tuple(documents.values()),

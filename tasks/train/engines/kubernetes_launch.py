@@ -12,15 +12,14 @@ from typing import Any
 
 import yaml
 
-from tasks import progress
 from tasks.adapters.kubernetes_jobs import JobEnd, KubernetesJobs, PodStatus
 from tasks.adapters.processes import EVENT_PREFIX
 from tasks.adapters.store import write_atomically
 from tasks.errors import UsageError
 from tasks.settings import Settings
-from tasks.train.attempts import OnEvent, as_failure, is_failure
+from tasks.train.attempts import OnEvent, as_failure, is_failure, seconds_for
 from tasks.train.engines.choose import Hardware, choose
-from tasks.train.engines.manifest import Manifest, TrainerJob, render
+from tasks.train.engines.manifest import TRAINING, Manifest, TrainerJob, render
 from tasks.train.failures import STOPPED_EXIT, Evidence, Failure, PodEnd
 from tasks.train.plan import Job
 
@@ -45,24 +44,20 @@ class KubernetesLaunch:
     def __call__(self, job: Job, seconds: float, on_event: OnEvent) -> Evidence:
         self.attempt += 1
         request = job.work.parent / f"{job.work.name}.job.json"
-        write_atomically(request, job.model_dump_json())
         wanted = wanted_of(job, request, seconds, self.settings, self.attempt)
         listener = _Listener(self.log_file, on_event)
         began = time.monotonic()
-        self.jobs.delete(wanted.name)  # of an earlier process that was killed; two trainers must not share a folder
+        # of the attempt before, or of a launcher that was killed at any attempt: two trainers must not share a folder
+        self.jobs.clear(TRAINING, wanted.training)
         try:
-            self._wait_until_gone(wanted.name)
+            write_atomically(request, job.model_dump_json())
             self.jobs.create(render(self.template, wanted))
-            end = self.jobs.follow(wanted.name, seconds, listener)
+            end = self.jobs.follow(wanted.name, lambda: seconds_for(on_event, seconds), listener)
         finally:
             self.jobs.delete(wanted.name)
             request.unlink(missing_ok=True)
-        return evidence_of(end, listener, time.monotonic() - began, seconds, str(self.log_file))
-
-    def _wait_until_gone(self, name: str) -> None:
-        while self.jobs.pods(name):
-            progress.stop_if_interrupted()
-            time.sleep(1)
+        allowed = seconds_for(on_event, seconds)
+        return evidence_of(end, listener, time.monotonic() - began, allowed, str(self.log_file))
 
 
 def read_template(path: Path) -> Manifest:
@@ -93,8 +88,10 @@ def wanted_of(job: Job, request: Path, seconds: float, settings: Settings, attem
             why="every node gets the same number",
             remedy=f"set train.processes to a multiple of {settings.trainer_gpus_per_node}",
         )
+    training = job.key[:12]
     return TrainerJob(
-        name=f"tuneloop-train-{job.key[:12]}-{attempt}",
+        name=f"tuneloop-train-{training}-{attempt}",
+        training=training,
         job_file=str(request),
         processes=choice.processes,
         gpus_per_node=settings.trainer_gpus_per_node,
@@ -106,14 +103,15 @@ def wanted_of(job: Job, request: Path, seconds: float, settings: Settings, attem
 
 def evidence_of(end: JobEnd, listener: _Listener, seconds: float, limit: float, log: str) -> Evidence:
     """What the supervisor finds out the failure from."""
+    newest = {pod.index: pod for pod in end.pods}.values()  # one that was replaced tells of an ending that was repaired
     pods = tuple(
         PodEnd(reason=pod.reason, exit_code=pod.exit_code, message=pod.message, name=pod.name)
-        for pod in end.pods
+        for pod in newest
         if pod.phase != "Succeeded"
     )
-    no_place = any(pod.reason == "Unschedulable" for pod in end.pods)
-    timed_out = end.timed_out and not no_place
-    codes = [pod.exit_code for pod in end.pods if pod.exit_code]
+    no_place = any(pod.reason == "Unschedulable" for pod in newest)
+    timed_out = (end.timed_out or end.reason == "DeadlineExceeded") and not no_place  # the cluster has a clock too
+    codes = [pod.exit_code for pod in newest if pod.exit_code]
     failed = codes[0] if codes else 1
     return Evidence(
         exit_code=0 if end.succeeded else STOPPED_EXIT if timed_out else failed,

@@ -15,13 +15,18 @@ from tasks.contracts import Record
 
 Manifest = dict[str, Any]
 GPU = "nvidia.com/gpu"
+TRAINING = "tuneloop.io/training"
+"""Label by which everything of one training is found again, whoever started it."""
 PORT = 29500
+_GRACE_SECONDS, _MARGIN_SECONDS = 30, 10
+"""Time between SIGTERM and SIGKILL where a template says nothing, and what torchrun needs of it for itself."""
 
 
 class TrainerJob(Record):
     """What one attempt asks of a cluster."""
 
     name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$", description="Name of the Job.")
+    training: str = Field("", description="Which training it is an attempt of; empty: none of ours.")
     job_file: str = Field(description="Where the pods read the job, on the volume that all of them have.")
     processes: int = Field(1, ge=1, description="Trainer processes, each with a GPU of its own.")
     gpus_per_node: int = Field(1, ge=1, description="GPUs of one node.")
@@ -45,21 +50,27 @@ def render(template: Manifest, wanted: TrainerJob) -> list[Manifest]:
     job["metadata"]["name"] = wanted.name
     job["metadata"]["namespace"] = wanted.namespace or job["metadata"]["namespace"]
     job["spec"]["activeDeadlineSeconds"] = wanted.seconds
+    if wanted.training:
+        for labelled in (job, job["spec"]["template"]):
+            labelled.setdefault("metadata", {}).setdefault("labels", {})[TRAINING] = wanted.training
     container = job["spec"]["template"]["spec"]["containers"][0]
     container["image"] = wanted.image or container["image"]
     container["args"] = [wanted.job_file]
     for kind in ("requests", "limits"):
         container["resources"][kind][GPU] = str(wanted.per_node)
     if wanted.nodes == 1:
-        container["command"] = _command(["--standalone"], wanted)
+        container["command"] = _command(["--standalone"], job, wanted)
         return [job]
     _spread(job, container, wanted)
     return [_service(job), job]
 
 
-def _command(meeting: list[str], wanted: TrainerJob) -> list[str]:
+def _command(meeting: list[str], job: Manifest, wanted: TrainerJob) -> list[str]:
+    """torchrun would kill the workers 30 seconds after SIGTERM; the pod has more for a checkpoint."""
+    grace = job["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", _GRACE_SECONDS)
+    timeout = max(1, grace - _MARGIN_SECONDS)
     start = ["torchrun", *meeting, f"--nproc-per-node={wanted.per_node}", "--max-restarts=0"]
-    return [*start, "-m", "tasks.train.worker"]
+    return [*start, f"--shutdown-timeout={timeout}", "-m", "tasks.train.worker"]
 
 
 def _spread(job: Manifest, container: Manifest, wanted: TrainerJob) -> None:
@@ -81,7 +92,7 @@ def _spread(job: Manifest, container: Manifest, wanted: TrainerJob) -> None:
         f"--master-addr={wanted.name}-0.{wanted.name}",
         f"--master-port={PORT}",
     ]
-    container["command"] = _command(meeting, wanted)
+    container["command"] = _command(meeting, job, wanted)
 
 
 def _service(job: Manifest) -> Manifest:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from tasks.adapters.devices import available_bytes, cpu_name, resident_bytes
 from tasks.adapters.store import write_atomically
 from tasks.contracts import Forecast
@@ -51,19 +53,27 @@ def estimated(run: Run, model: Any, decisions: Decisions) -> Forecast:
     Raises:
         BudgetRefused: it would cost more than it may.
     """
-    file = run.checkpoints / ESTIMATE
-    again = bool(run.found and file.is_file())
-    if again:
-        found = Forecast.model_validate_json(file.read_text(encoding="utf-8"))
-    else:
-        found = _agreed(run, model, decisions)
-        if run.share.main:
-            write_atomically(file, found.model_dump_json(indent=1))
+    before = _said_before(run) if run.found else None
+    again = before is not None
+    found = before or _agreed(run, model, decisions)
+    if run.share.main and not again:
+        write_atomically(run.checkpoints / ESTIMATE, found.model_dump_json(indent=1))
     text = f"as estimated at first: {in_short(found)}" if again else in_short(found)
     run.say({"event": "estimate", "text": text, "again": again, "estimate_seconds": found.seconds,
              "estimate_memory_bytes": found.memory_bytes, "estimate_cost": found.cost,
              "price_per_hour": found.price_per_hour, "calibrated": found.calibrated})  # fmt: skip
     return found
+
+
+def _said_before(run: Run) -> Forecast | None:
+    """What the first start said, as the first process reads it; None where this release cannot read it."""
+    file = run.checkpoints / ESTIMATE
+    there = run.share.main and file.is_file()
+    text = run.share.gathered(file.read_text(encoding="utf-8", errors="replace") if there else "")[0]
+    try:
+        return Forecast.model_validate_json(text)
+    except ValidationError:
+        return None
 
 
 def _agreed(run: Run, model: Any, decisions: Decisions) -> Forecast:

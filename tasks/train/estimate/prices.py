@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import yaml
@@ -18,7 +19,7 @@ CPU = "cpu"
 class Kind(Record):
     """One kind of machine."""
 
-    match: tuple[str, ...] = Field(description="Parts of the device's name that mean this kind.")
+    match: tuple[str, ...] = Field(description="Whole words of the device's name that mean this kind.")
     memory_gb: float = Field(ge=0, description="Memory of one device; 0: whatever the machine has.")
     tflops: float = Field(gt=0, description="Dense bf16 peak of one device, in 10^12 FLOPs a second.")
     utilisation: float = Field(gt=0, le=1, description="Share of the peak that training usually reaches.")
@@ -35,16 +36,24 @@ class PriceTable(Record):
     kinds: dict[str, Kind]
 
     def kind_of(self, device: str) -> str | None:
-        """Name of the kind of a device; None: it is not in the table. The longest match counts (A10G before A10)."""
-        found = [
-            (len(m), name) for name, kind in self.kinds.items() for m in kind.match if m.lower() in f" {device}".lower()
-        ]
+        """Name of the kind of a device; None: it is not in the table. The longest match counts (RTX 6000 Ada).
+
+        Whole words only: an L40 is no L4, and no price is better than that of another machine.
+        """
+        said = _words(device)
+        matches = [(_words(m), name) for name, kind in self.kinds.items() for m in kind.match]
+        found = [(len(words), name) for words, name in matches if words in said]
         return max(found)[1] if found else None
 
     def price_of(self, device: str, count: int = 1) -> float | None:
         """On-demand price of an hour with so many devices; None: the kind is not in the table."""
         name = self.kind_of(device)
         return None if name is None else self.kinds[name].on_demand * count
+
+
+def _words(text: str) -> str:
+    """`NVIDIA A100-SXM4` as ` nvidia a100 sxm4 `: what is found in another one are whole words of it."""
+    return f" {' '.join(re.findall('[a-z0-9]+', text.lower()))} "
 
 
 def load_prices(file: Path | None = None) -> PriceTable:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deployments.run_history import DATABASE
+from deployments.runs import cancel as module
 from deployments.runs.cancel import cancel, newest_checkpoint
 from deployments.runs.prefect_history import DatabaseHistory
 from deployments.runs.views import Runs
-from tasks.adapters.runs import note_output
+from tasks.adapters.processes import LONGEST_GRACE_SECONDS
+from tasks.adapters.runs import RunProcess, note_output
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -61,6 +65,23 @@ def test_a_run_of_another_process_is_cancelled(
     assert ended.checkpoint_step == newest_checkpoint(runs, run.id) == 120
     (view,) = opened(registry_home).views()
     assert view.state == "cancelled"
+
+
+def test_a_run_whose_trainer_takes_long_to_end_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert module.END_SECONDS > LONGEST_GRACE_SECONDS
+    monkeypatch.setattr(module, "TERM_GRACE_SECONDS", 0.2)
+    slow = (
+        "import signal, time; signal.signal(15, lambda *_: time.sleep(1) or exit(0)); print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", slow], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        started = psutil.Process(process.pid).create_time()
+        module._end(RunProcess(host=socket.gethostname(), pid=process.pid, started=started))
+    assert not psutil.pid_exists(process.pid)
+    assert "writes a checkpoint first: at most" in caplog.text
 
 
 def test_a_run_whose_process_was_killed_is_not_called_running(

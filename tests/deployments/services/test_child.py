@@ -67,3 +67,20 @@ def test_ready_without_a_model_says_so(child: Child, said: Path) -> None:
 def test_a_service_that_cannot_work_is_not_healthy_and_gives_its_reason(child: Child, said: Path) -> None:
     said.write_text('{"status": "failed", "error": "the adapter is damaged"}', encoding="utf-8")
     tick_until(child, "unhealthy", "failed the adapter is damaged")
+
+
+@pytest.mark.parametrize(
+    "text", ["<!doctype html><title>Grafana</title>", '["status"]', '{"status": []}', '{"health": "ok"}', '"up"',
+             '{"status": "ok"}', "\xff", "[" * 100_000],
+)  # fmt: skip
+def test_somebody_elses_answer_on_the_port_is_not_ready(child: Child, said: Path, text: str) -> None:
+    said.write_text(text, encoding="latin-1")
+    tick_until(child, "starting", f"{child.service.health_url} does not answer as a gateway of ours")
+
+
+def test_somebody_elses_answer_in_the_place_of_ours_is_unhealthy(child: Child, said: Path) -> None:
+    said.write_text('{"status": "serving", "error": null}', encoding="utf-8")
+    tick_until(child, "healthy", "")
+    said.write_text("<!doctype html>", encoding="utf-8")
+    child._next_probe = 0  # the test does not wait for the next look
+    tick_until(child, "unhealthy", f"{child.service.health_url} does not answer as a gateway of ours")

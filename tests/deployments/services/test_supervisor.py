@@ -110,6 +110,31 @@ def test_a_service_that_cannot_start_is_given_up_and_says_why(home: Path, stacks
     assert service(home, "one").state == "healthy"
 
 
+def test_a_stranger_on_the_port_of_one_service_leaves_the_others_alone(
+    home: Path, stacks: Callable[..., Stack]
+) -> None:
+    stack = stacks("stranger")
+    wait_for(lambda: phases(home).get("two") == "failed")
+    assert stack.process.poll() is None
+    assert "in use" in service(home, "two").reason
+    one = service(home, "one")
+    assert (one.state, one.restarts) == ("healthy", 0)
+
+
+def test_a_service_that_cannot_be_looked_after_leaves_the_others_alone(
+    home: Path, stacks: Callable[..., Stack], capfd: pytest.CaptureFixture[str]
+) -> None:
+    stack = stacks("unloggable")
+    wait_for(lambda: phases(home).get("two") == "failed")
+    assert stack.process.poll() is None
+    assert "IsADirectoryError" in service(home, "two").reason
+    one = service(home, "one")
+    assert (one.state, one.restarts) == ("healthy", 0)
+    logged = capfd.readouterr().err
+    assert "two cannot be looked after" in logged
+    assert "Traceback" in logged
+
+
 def test_children_end_with_a_killed_supervisor(home: Path, stacks: Callable[..., Stack]) -> None:
     stack = stacks("")
     stack.wait_healthy()

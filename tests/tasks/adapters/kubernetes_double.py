@@ -22,10 +22,18 @@ import kubernetes_validate
 Status = dict[str, Any]
 Script = Callable[[dict[str, Any]], tuple[Status, str]]
 """A job's pod template → the pod's status and its log."""
+_JOB = "batch.kubernetes.io/job-name"
 
 
 class Double:
-    """The state of the cluster."""
+    """The state of the cluster.
+
+    Attributes:
+        lingers: how often what was deleted is still seen; math.inf: for ever, as on a node that is lost.
+        failed_reason: why jobs fail whose pods failed.
+        no_logs: how many readings of logs are refused.
+        shown: a pod's name and the number of the reading → which lines of its log that reading gives.
+    """
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -36,6 +44,12 @@ class Double:
         self.created: list[Any] = []
         self.deleted: list[str] = []
         self.forbidden = False
+        self.lingers: float = 0
+        self.failed_reason = "BackoffLimitExceeded"
+        self.shown: Callable[[str, int], slice] = lambda _pod, _reading: slice(None)
+        self.no_logs = 0
+        self.readings: dict[str, int] = {}
+        self._ending: dict[str, float] = {}
 
     def create(self, manifest: Any) -> None:
         kubernetes_validate.validate(manifest, "1.37.0", strict=True)
@@ -50,30 +64,76 @@ class Double:
 
     def _start_pod(self, job: str, index: int, spec: Any) -> None:
         status, log = self.script(spec["template"]["spec"])
-        name = f"{job}-{index}-abcde"
+        self.add_pod(job, index, "abcde", status, log)
+
+    def add_pod(self, job: str, index: int, suffix: str, status: Status, log: str = "", second: int = 0) -> None:
+        """A pod of a job, the first of its index or one that replaces it; the job ends as its pods have."""
+        name = f"{job}-{index}-{suffix}"
         self.logs[name] = log
         self.pods[name] = {
             "metadata": {
                 "name": name,
-                "creationTimestamp": "2026-11-21T10:00:00Z",
-                "labels": {"batch.kubernetes.io/job-name": job},
+                "creationTimestamp": f"2026-11-21T10:00:{second:02}Z",
+                "labels": self.jobs[job]["spec"]["template"]["metadata"]["labels"] | {_JOB: job},
                 "annotations": {"batch.kubernetes.io/job-completion-index": str(index)},
             },
             "status": status,
         }
-        phases = {pod["status"]["phase"] for pod in self.pods.values()}
+        self._settle(job)
+
+    def set_status(self, pod: str, status: Status) -> None:
+        """Have a pod stand otherwise, and its job with it."""
+        self.pods[pod]["status"] = status
+        self._settle(self.pods[pod]["metadata"]["labels"][_JOB])
+
+    def _settle(self, job: str) -> None:
+        phases = {pod["status"]["phase"] for pod in self.pods_of(job)}
         if phases <= {"Succeeded"}:
             self.jobs[job]["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
         elif "Failed" in phases:
-            failed = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}
+            failed = {"type": "Failed", "status": "True", "reason": self.failed_reason}
             self.jobs[job]["status"] = {"conditions": [failed]}
+
+    def pods_of(self, job: str) -> list[Any]:
+        return [pod for pod in self.pods.values() if pod["metadata"]["labels"][_JOB] == job]
+
+    def pass_deadline(self, job: str) -> None:
+        """The job's activeDeadlineSeconds are over: its controller takes the pods away."""
+        self._remove_pods(job)
+        failed = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}
+        self.jobs[job]["status"] = {"conditions": [failed]}
 
     def delete(self, name: str) -> None:
         self.deleted.append(name)
-        self.jobs.pop(name, None)
-        self.pods = {
-            n: p for n, p in self.pods.items() if p["metadata"]["labels"]["batch.kubernetes.io/job-name"] != name
-        }
+        self._ending[name] = self.lingers
+        self._take_away()
+
+    def look(self) -> None:
+        """Somebody looks: what is being deleted has come a little nearer to its end."""
+        self._ending = {name: left - 1 for name, left in self._ending.items()}
+        self._take_away()
+
+    def _take_away(self) -> None:
+        for name in [name for name, left in self._ending.items() if left <= 0]:
+            del self._ending[name]
+            self.jobs.pop(name, None)
+            self._remove_pods(name)
+
+    def _remove_pods(self, job: str) -> None:
+        self.pods = {name: pod for name, pod in self.pods.items() if pod["metadata"]["labels"][_JOB] != job}
+
+    def log(self, pod: str, timestamps: bool) -> str:
+        """What one reading of a log gives."""
+        self.readings[pod] = self.readings.get(pod, 0) + 1
+        lines = list(enumerate(self.logs[pod].splitlines()))[self.shown(pod, self.readings[pod])]
+        stamp = "2026-11-21T10:00:00.{:09}Z " if timestamps else ""
+        return "".join(f"{stamp.format(number)}{line}\n" for number, line in lines)
+
+
+def selected(objects: dict[str, Any], selector: str) -> list[Any]:
+    """Those that carry a label."""
+    name, _, value = selector.partition("=")
+    return [found for found in objects.values() if found["metadata"]["labels"].get(name) == value]
 
 
 def ended(code: int, reason: str = "", **status: Any) -> Status:
@@ -88,6 +148,11 @@ def ended(code: int, reason: str = "", **status: Any) -> Status:
         "state": {"terminated": terminated},
     }
     return {"phase": "Failed" if code else "Succeeded", "containerStatuses": [container], **status}
+
+
+def running() -> Status:
+    """The status of a pod at work."""
+    return {"phase": "Running"}
 
 
 def waiting(reason: str) -> Status:
@@ -140,13 +205,15 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:  # noqa: C901
             if double.forbidden:
                 self.answer(403, {"message": "forbidden"})
             elif found := re.search(r"/pods/([^/]+)/log$", path):
-                self.answer(200, double.logs[found[1]])
-            elif path.endswith("/pods"):
-                job = query["labelSelector"][0].split("=")[1]
-                pods = [
-                    p for p in double.pods.values() if p["metadata"]["labels"]["batch.kubernetes.io/job-name"] == job
-                ]
-                self.answer(200, {"kind": "PodList", "items": pods})
+                double.no_logs -= 1
+                if double.no_logs >= 0:
+                    self.answer(500, {"message": "the node does not answer"})
+                    return
+                self.answer(200, double.log(found[1], query.get("timestamps", [""])[0].lower() == "true"))
+            elif path.endswith(("/pods", "/jobs")):
+                double.look()
+                kind, objects = ("PodList", double.pods) if path.endswith("/pods") else ("JobList", double.jobs)
+                self.answer(200, {"kind": kind, "items": selected(objects, query["labelSelector"][0])})
             else:
                 job = double.jobs.get(path.rsplit("/", 1)[1])
                 self.answer(200 if job else 404, job or {"message": "not found"})
@@ -155,6 +222,10 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:  # noqa: C901
             manifest = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if double.forbidden:
                 self.answer(403, {"message": "forbidden"})
+                return
+            known = double.jobs if manifest["kind"] == "Job" else double.services
+            if manifest["metadata"]["name"] in known:
+                self.answer(409, {"message": "already exists"})
                 return
             double.create(manifest)
             self.answer(201, manifest)

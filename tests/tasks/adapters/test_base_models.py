@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
 
-from tasks.adapters.base_models import resolve
+from tasks.adapters.base_models import parameters_at_hand, resolve
 from tasks.errors import ModelUnavailable
 
 
@@ -75,6 +76,116 @@ def test_an_incomplete_folder_is_refused(folder: Path, missing: str, named: str)
     with pytest.raises(ModelUnavailable) as caught:
         resolve(str(folder))
     assert named in caught.value.why
+
+
+_POINTER = (
+    "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b12\nsize 269\n"
+)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json"])
+def test_a_clone_without_git_lfs_is_told_to_pull(folder: Path, file: str) -> None:
+    (folder / file).write_text(_POINTER, encoding="utf-8")
+    with pytest.raises(ModelUnavailable) as caught:
+        resolve(str(folder))
+    assert caught.value.where == str(folder / file)
+    assert "Git LFS" in caught.value.why
+    assert "git lfs pull" in caught.value.remedy
+
+
+def _safetensors(header: bytes, data: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(header)) + header + data
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "8 bytes"),
+        (b"1234", "8 bytes"),
+        (b"<!doctype html><title>404</title>", "longer than the file"),
+        (struct.pack("<Q", 2**62) + b"{}", "longer than the file"),
+        (_safetensors(b"{}"), "no weights"),
+        (_safetensors(b'{"__metadata__": {"format": "pt"}}'), "no weights"),
+        (_safetensors(b"[1]"), "header"),
+        (_safetensors(b"{'a'"), "header"),
+        (_safetensors(b'{"a": 1}'), "header"),
+        (_safetensors(b'{"a": {"dtype": "F32", "shape": [2]}}', b"12345678"), "header"),
+        (_safetensors(b'{"a": {"dtype": "F32", "shape": ["2"], "data_offsets": [0, 8]}}', b"12345678"), "header"),
+        (_safetensors(b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}', b"1234"), "ends before"),
+        (_safetensors(b"[" * 9000), "header"),
+    ],
+)
+def test_weights_that_are_no_weights_are_refused(folder: Path, content: bytes, why: str) -> None:
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelUnavailable) as caught:
+        resolve(str(folder))
+    assert caught.value.where == str(folder / "model.safetensors")
+    assert why in caught.value.why
+    assert caught.value.remedy
+
+
+def test_the_size_at_hand_is_not_guessed_from_a_broken_file(folder: Path) -> None:
+    assert parameters_at_hand(str(folder)) == resolve(str(folder)).parameters
+    (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelUnavailable):
+        parameters_at_hand(str(folder))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\xff", "[" * 100_000])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"])
+def test_settings_that_are_no_json_object_are_refused(folder: Path, file: str, text: str) -> None:
+    (folder / file).write_text(text, encoding="latin-1")
+    with pytest.raises(ModelUnavailable) as caught:
+        resolve(str(folder))
+    assert caught.value.where == str(folder / file)
+
+
+@pytest.fixture
+def parts(folder: Path) -> Path:
+    """The model in two files with their index, as big models are saved."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(str(folder / "model.safetensors"))
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    where = {name: f"model-0000{1 + (number % 2)}-of-00002.safetensors" for number, name in enumerate(names)}
+    for file in set(where.values()):
+        save_file({n: tensors[n] for n in names if where[n] == file}, str(folder / file), metadata={"format": "pt"})
+    index = {"metadata": {"total_size": 1}, "weight_map": where}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    return folder
+
+
+def test_a_model_in_parts_is_a_model(parts: Path, tiny_model: Path) -> None:
+    assert resolve(str(parts)).parameters == resolve(str(tiny_model)).parameters
+
+
+def test_a_part_that_the_index_names_and_that_is_missing(parts: Path) -> None:
+    (parts / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ModelUnavailable) as caught:
+        resolve(str(parts))
+    assert caught.value.where == str(parts / "model.safetensors.index.json")
+    assert "model-00002-of-00002.safetensors" in caught.value.why
+
+
+def test_a_part_that_lacks_what_the_index_says(parts: Path) -> None:
+    shutil.copyfile(parts / "model-00001-of-00002.safetensors", parts / "model-00002-of-00002.safetensors")
+    with pytest.raises(ModelUnavailable) as caught:
+        resolve(str(parts))
+    assert "not in model-00002-of-00002.safetensors" in caught.value.why
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}', '{"weight_map": {}}'])
+def test_an_index_that_is_none(parts: Path, text: str) -> None:
+    (parts / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ModelUnavailable) as caught:
+        resolve(str(parts))
+    assert caught.value.where == str(parts / "model.safetensors.index.json")
+
+
+def test_an_index_beside_the_whole_model_does_not_count(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "gone.safetensors"}}', encoding="utf-8")
+    assert resolve(str(folder)).parameters > 0
 
 
 def test_an_unknown_name_lists_what_is_possible() -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tasks.adapters import kubernetes_jobs
+from tasks.adapters import kubernetes_jobs, kubernetes_logs
 from tasks.adapters.kubernetes_jobs import JobEnd, KubernetesJobs
 from tasks.errors import EnvironmentUnusable
 from tasks.train.engines.manifest import TrainerJob, render
 
 pytest.importorskip("kubernetes")
-from tests.tasks.adapters.kubernetes_double import Script, Status, cluster, ended, waiting
+from tests.tasks.adapters.kubernetes_double import Double, Script, Status, cluster, ended, running, waiting
 
 TEMPLATE = yaml.safe_load((Path(__file__).parents[3] / "k8s" / "trainer-job.yaml").read_text())
 
@@ -24,6 +25,7 @@ TEMPLATE = yaml.safe_load((Path(__file__).parents[3] / "k8s" / "trainer-job.yaml
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubernetes_jobs, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(kubernetes_logs, "REST_SECONDS", 0.02)
     monkeypatch.setattr(kubernetes_jobs, "WAITING_PATIENCE_SECONDS", 0.1)
 
 
@@ -33,7 +35,7 @@ def follow(script: Script, seconds: float = 10, processes: int = 1) -> tuple[Job
         jobs = KubernetesJobs("tuneloop", configuration)
         wanted = TrainerJob(name="train-a", job_file="/home/job.json", processes=processes)
         jobs.create(render(TEMPLATE, wanted))
-        end = jobs.follow("train-a", seconds, lambda line, pod: lines.append(f"{pod.index} {line}"))
+        end = jobs.follow("train-a", lambda: seconds, lambda line, pod: lines.append(f"{pod.index} {line}"))
         jobs.delete("train-a")
         jobs.delete("train-a")  # gone already
     return end, lines, double
@@ -85,6 +87,69 @@ def test_a_pod_without_a_place_waits_until_the_time_is_over() -> None:
     end, _, _ = follow(lambda _: ({"phase": "Pending", "conditions": [nowhere]}, ""), seconds=0.2)
     assert end.timed_out
     assert (end.pods[0].reason, end.pods[0].message) == ("Unschedulable", "0/3 nodes")
+
+
+def test_what_was_known_of_pods_is_kept_when_the_deadline_takes_them_away() -> None:
+    nowhere = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
+    with cluster(lambda _: ({"phase": "Pending", "conditions": [nowhere]}, "")) as (double, configuration):
+        jobs = KubernetesJobs("tuneloop", configuration)
+        jobs.create(render(TEMPLATE, TrainerJob(name="train-a", job_file="/home/job.json")))
+        threading.Timer(0.3, double.pass_deadline, ["train-a"]).start()
+        end = jobs.follow("train-a", lambda: 10, lambda *_: None)
+    assert (end.timed_out, end.reason) == (False, "DeadlineExceeded")
+    assert [pod.reason for pod in end.pods] == ["Unschedulable"]
+
+
+def hear(double: Double, configuration: Any, log: str, seconds: float = 10) -> list[str]:
+    """What is heard of a pod that prints `log`, whose readings the double cuts as it likes."""
+    double.script = lambda _: (running(), log)
+    jobs, lines = KubernetesJobs("tuneloop", configuration), list[str]()
+    jobs.create(render(TEMPLATE, TrainerJob(name="train-a", job_file="/home/job.json")))
+    jobs.follow("train-a", lambda: seconds, lambda line, _: lines.append(line))
+    return lines
+
+
+def test_a_log_that_ends_while_its_pod_lives_is_read_on() -> None:
+    """A proxy or the node closes the stream: what comes later is heard as well, and nothing twice."""
+    with cluster(lambda _: (running(), "")) as (double, configuration):
+
+        def shown(pod: str, reading: int) -> slice:
+            if reading == 8:
+                double.set_status(pod, ended(0))
+            return slice(0, reading) if reading <= 8 else slice(None)
+
+        double.shown = shown
+        assert hear(double, configuration, "\n".join(map(str, range(12)))) == [str(n) for n in range(12)]
+    assert double.readings["train-a-0-abcde"] > 8
+
+
+def test_a_log_that_was_begun_anew_loses_nothing() -> None:
+    """The node keeps only the end of a long log; a reading after that begins in the middle."""
+    with cluster(lambda _: (running(), "")) as (double, configuration):
+
+        def shown(pod: str, reading: int) -> slice:
+            if reading == 3:
+                double.set_status(pod, ended(0))
+            return slice(0, 4) if reading == 1 else slice(3, None)
+
+        double.shown = shown
+        assert hear(double, configuration, "\n".join("abcdef")) == list("abcdef")
+
+
+def test_a_log_that_cannot_be_read_for_a_while_is_read_later() -> None:
+    with cluster(lambda _: (running(), "")) as (double, configuration):
+        double.no_logs = 12
+        threading.Timer(1.0, lambda: double.set_status("train-a-0-abcde", ended(0))).start()
+        assert hear(double, configuration, "one\ntwo") == ["one", "two"]
+
+
+def test_nobody_reads_a_log_after_the_job_was_left() -> None:
+    with cluster(lambda _: (running(), "")) as (double, configuration):
+        hear(double, configuration, "one", seconds=0.2)
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith("log of train-a")]
+        for thread in threads:
+            thread.join(timeout=5)
+        assert not any(thread.is_alive() for thread in threads)
 
 
 def test_a_refusal_of_the_cluster_is_named() -> None:

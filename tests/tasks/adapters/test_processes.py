@@ -122,7 +122,43 @@ def test_a_worker_that_does_not_hear_is_killed_after_its_time(tmp_path: Path, mo
         "from tasks.adapters.processes import emit\nemit({'deaf': True})\ntime.sleep(60)\n",
     )
     began = time.monotonic()
-    limits = {"timeout_seconds": 3.0, "grace_seconds": 0.5}
+    limits = {"timeout_seconds": 3.0, "time_to_end": lambda: 0.5}
     code = run_worker(name, [], home=tmp_path, log_file=tmp_path / "log", on_event=lambda _: None, **limits)
     assert code == -signal.SIGKILL
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 15
+
+
+SLOW_TO_END = """
+import signal, sys, time
+from pathlib import Path
+from tasks.adapters.processes import emit
+stop = []
+signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+emit({"ready": True})
+while not stop:
+    time.sleep(0.05)
+time.sleep(2)
+Path(sys.argv[1]).write_text("saved")
+sys.exit(143)
+"""
+
+
+def interrupt_it(_event: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("seconds", "saved"), [(0.2, False), (30.0, True)])
+@pytest.mark.parametrize("timeout", [None, 3.0])
+def test_a_worker_gets_the_time_that_it_needs_to_end(
+    tmp_path: Path, module, seconds: float, saved: bool, timeout: float | None
+) -> None:
+    name, file = module("slow_to_end", SLOW_TO_END), tmp_path / "saved"
+    common = {"home": tmp_path, "log_file": tmp_path / "log", "time_to_end": lambda: seconds}
+    if timeout is None:
+        with pytest.raises(KeyboardInterrupt):
+            run_worker(name, [str(file)], on_event=interrupt_it, **common)
+    else:
+        code = run_worker(name, [str(file)], on_event=lambda _: None, timeout_seconds=timeout, **common)
+        assert code == (143 if saved else -signal.SIGKILL)
+    assert file.exists() == saved
+    assert list((tmp_path / "processes").iterdir()) == []

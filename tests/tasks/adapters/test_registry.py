@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,16 @@ def test_another_base_under_the_same_name_is_refused(registry_home: Path, tmp_pa
     make_tiny_model(base, seed=5)
     with pytest.raises(ModelUnavailable, match="not the one this version was trained on"):
         registry.served(NAME, "champion")
+
+
+def test_a_base_that_is_gone_names_the_version(registry_home: Path, tmp_path: Path) -> None:
+    base = make_tiny_model(tmp_path / "base")
+    champion(base, 1)
+    shutil.rmtree(base)
+    with pytest.raises(ModelUnavailable, match="the base model of this version cannot be had") as caught:
+        registry.served(NAME, "champion")
+    assert caught.value.where == f"{NAME} version 1"
+    assert str(base) in caught.value.why
 
 
 def test_an_unusable_registry_is_a_coded_error(registry_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tasks.adapters.row_decisions import Decision, Overlay, fold, forget, history, overlays, record
+from tasks.adapters.row_decisions import Decision, Overlay, fold, forget, history, of_persons, overlays, record
 from tasks.contracts import Message
+from tasks.digest import digest_of
 
 TALK = (Message(role="user", content="q"), Message(role="assistant", content="a"))
 
@@ -49,6 +50,25 @@ def test_an_erased_row_takes_its_decisions_with_it(registry_home: Path) -> None:
         record(decision(row_id, "repair", messages=TALK))
     assert forget(["a:1", "c:3"]) == 2
     assert [d.row_id for d in history()] == ["b:2"]
+
+
+def test_persons_who_were_named_in_a_repair_are_known_and_can_be_forgotten(registry_home: Path) -> None:
+    made = [decision(i, "repair", messages=TALK, subjects=who) for i, who in (("a", ("anna", "bob")), ("b", ("eve",)))]
+    for one in made:
+        record(one)
+    assert history() == made
+    assert fold(made)[0].subjects == ("anna", "bob")
+    assert fold([made[0], decision("a", "repair", messages=TALK)])[0].subjects == ()
+    assert fold(made)[0].digest != fold([decision("a", "repair", messages=TALK)])[0].digest
+    assert [d.row_id for d in of_persons((), ["bob", "carl"])] == ["a"]
+    assert [d.row_id for d in of_persons(["b"], ["anna"])] == ["a", "b"]
+    assert forget((), ["bob"]) == 1
+    assert [d.row_id for d in history()] == ["b"]
+
+
+def test_a_repair_that_names_nobody_keeps_the_digest_it_had_before_persons_were_noted() -> None:
+    before = digest_of({"row_id": "a", "accepted": ["x"], "messages": []})
+    assert Overlay(row_id="a", accepted=("x",)).digest == before
 
 
 def test_a_decision_needs_a_reason() -> None:

@@ -53,6 +53,15 @@ def test_the_digest_does_not_depend_on_the_path_and_on_nothing_less(tmp_path: Pa
     assert digest("a", rows) != digest("e", [rows[0].model_copy(update={"outcome": "merged"}), *rows[1:]])
 
 
+def test_rules_of_a_source_of_its_own_are_part_of_the_digest(tmp_path: Path) -> None:
+    store, rows = open_store(tmp_path), mixed()
+    other = PRIVACY.model_copy(update={"entities": ()})
+    plain, same = stored(rows, store, shards=2), stored(rows, store, shards=2, own={0: PRIVACY})
+    first, second = stored(rows, store, shards=2, own={0: other}), stored(rows, store, shards=2, own={1: other})
+    assert plain.digest == same.digest
+    assert len({plain.digest, first.digest, second.digest}) == 3
+
+
 def test_an_output_lists_its_shards_in_order(tmp_path: Path) -> None:
     store, rows = open_store(tmp_path), mixed()
     whole, parts = stored(rows, store), stored(rows, store, shards=3)

@@ -86,6 +86,16 @@ def test_nothing_of_the_person_is_left_and_everything_of_the_others(person: Home
     assert len(plan.outputs) == done.outputs - 1
 
 
+def test_a_repair_that_only_names_the_person_goes_too(person: Home) -> None:
+    others = row_decisions.history()
+    decision = others[0].model_copy(update={"row_id": "ab" * 8 + ":000003", "subjects": subjects("carl@example.com")})
+    row_decisions.record(decision)
+    ended = erase("carl@example.com")
+    assert ended is not None
+    assert ended[2].decisions == 1
+    assert row_decisions.history() == others
+
+
 def test_unfinished_trainings_in_an_object_store_go_too(registry_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNELOOP_VAULT_DAYS", "30")
     monkeypatch.setenv("TUNELOOP_STORE_URI", "memory://erased")

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.adapters import request_log
+from tasks.adapters import request_log, row_decisions
 from tasks.adapters.pseudonym_key import fingerprint, pseudonym_key
 from tasks.adapters.request_log import LoggedRequest, user_hash
+from tasks.adapters.row_decisions import Decision
 from tasks.adapters.store import Store
 from tasks.contracts import Message, Row
 from tasks.erase.find import find
@@ -54,6 +55,17 @@ def test_the_plan_says_what_is_touched(person: Home) -> None:
     assert plan.sources == {"cd" * 32: 4}
     assert plan.other_keys == {"another key": 1}
     assert person.subject not in plan.model_dump_json()
+
+
+def test_a_repair_that_names_the_person_is_found_before_any_run_takes_it(person: Home) -> None:
+    search = Search(subjects=subjects("carl@example.com"))
+    turns = (Message(role="user", content="ask <EMAIL_ADDRESS>"),)
+    decision = Decision(row_id="ab" * 8 + ":000003", action="repair", messages=turns, subjects=search.subjects,
+                        reason="x", actor="y", at=datetime.now(UTC))  # fmt: skip
+    assert make_plan(Store.open(), search, name_of, "k").is_empty
+    row_decisions.record(decision)
+    plan = make_plan(Store.open(), search, name_of, "k")
+    assert (plan.decisions, plan.row_ids, plan.is_empty) == (1, (), False)
 
 
 def test_a_stranger_is_found_nowhere(person: Home) -> None:

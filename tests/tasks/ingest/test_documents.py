@@ -16,6 +16,7 @@ from tasks.errors import DataRefused
 from tasks.ingest.config import DataConfig, SourceConfig
 from tasks.ingest.stage import REPORT, read_sources, report_of
 from tasks.privacy.config import PrivacyConfig
+from tasks.privacy.subjects import subjects_of
 from tasks.settings import Settings
 from tests.tasks.data_rows import open_store
 
@@ -170,6 +171,26 @@ def test_tool_calls_are_cleaned_and_kept(tmp_path: Path, data: Path) -> None:
     assert "find" in row.tools
 
 
+def test_ids_of_calls_are_cleaned_and_still_belong_together(tmp_path: Path, data: Path) -> None:
+    def ask(identity: str) -> dict[str, object]:
+        return {"id": identity, "type": "function", "function": {"name": "find", "arguments": "{}"}}
+
+    ids = ["anna@example.com", "bob@example.com", "call_0123456789"]
+    turns = [
+        {"role": "user", "content": "where is my parcel"},
+        {"role": "assistant", "content": None, "tool_calls": [ask(i) for i in ids]},
+        *({"role": "tool", "tool_call_id": i, "content": "on its way"} for i in ids),
+        {"role": "assistant", "content": "It is on its way."},
+    ]
+    (data / "a.jsonl").write_text(json.dumps({"messages": turns}))
+    (row,) = rows(tmp_path, ingest(tmp_path))
+    found = [m.tool_call_id for m in row.messages[2:5]]
+    assert found == [c.id for c in row.messages[1].tool_calls]
+    assert found == ["<EMAIL_ADDRESS>", "<EMAIL_ADDRESS>-b", "call_0123456789"]
+    assert row.redactions == {"EMAIL_ADDRESS": 4}
+    assert len(row.subjects) == 2
+
+
 def test_the_mapping_is_shown(tmp_path: Path, data: Path) -> None:
     (data / "a.jsonl").write_text('{"question": "q", "answer": "a", "stars": 4}')
     (report,) = report_of(open_store(Settings().root), ingest(tmp_path))
@@ -221,3 +242,32 @@ def test_what_a_sync_changes_is_in_the_audit_log_once(tmp_path: Path, data: Path
     ingest(tmp_path)
     found = [json.loads(e.details) if isinstance(e.details, str) else e.details for e in audit.entries()]
     assert [(d["added"], d["removed"]) for d in found] == [(1, 0), (1, 1)]
+
+
+def test_the_vault_finds_a_person_in_all_of_an_original(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNELOOP_VAULT_DAYS", "30")
+    anna = subjects_of("anna@example.com", PrivacyConfig().phone_regions, pseudonym_key())
+    phone = "call me at +32 471 23 45 67"
+    hidden = line(f"q2 {phone}", note="ask\n\tanna@example.com").replace("@", "\\u0040")
+    broken = '{"prompt": "q3", "completion": "' + "x " * 3000 + "anna@example.com\n"
+    more = [line(f"question {n} {phone}", note="-") for n in range(8)]
+    (data / "a.jsonl").write_text("".join((line(f"q1 {phone}", note="anna@example.com"), hidden, broken, *more)))
+    found = rows(tmp_path, ingest(tmp_path))
+    assert not any(set(row.subjects) & set(anna) for row in found)
+    assert vault.kept(subjects=anna) == {row.row_id for row in found[:3]}
+    assert vault.kept(subjects=found[0].subjects) >= {row.row_id for row in found if row.outcome == "kept"}
+
+
+def test_an_original_that_holds_an_erased_person_is_not_kept_again(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNELOOP_VAULT_DAYS", "30")
+    anna = subjects_of("anna@example.com", PrivacyConfig().phone_regions, pseudonym_key())
+    erasures.begin([erasures.mark(subject) for subject in anna], "me", "a test", "{}")
+    phone = "call me at +32 471 23 45 67"
+    (data / "a.jsonl").write_text(line(f"q1 {phone}", note="anna@example.com") + line(f"q2 {phone}", note="-"))
+    first, second = rows(tmp_path, ingest(tmp_path))
+    assert [first.outcome, second.outcome] == ["kept", "kept"]
+    assert vault.kept(row_ids=[first.row_id, second.row_id]) == {second.row_id}

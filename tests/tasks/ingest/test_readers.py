@@ -425,6 +425,42 @@ def test_parquet_text_that_is_not_utf8_and_values_that_repeat_for_ever(read: Rea
     assert set(codes(Reader(read.path.parent, limits)("parquet", sink.getvalue()))) == {"too_large"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pyarrow.timestamp("us"), 2**62),
+        (pyarrow.timestamp("us"), -(2**62)),
+        (pyarrow.timestamp("s", "UTC"), 2**50),
+        (pyarrow.timestamp("ms", "Europe/Berlin"), 253402300799000),
+        (pyarrow.timestamp("us", "Foo/Bar"), 1),
+        (pyarrow.date32(), 2**30),
+        (pyarrow.date64(), 86_400_000 << 25),
+        (pyarrow.duration("s"), 2**60),
+        (pyarrow.list_(pyarrow.date32()), [2**30]),
+    ],
+    ids=str,
+)
+def test_a_time_in_a_parquet_file_that_no_calendar_has_costs_its_row(
+    read: Reader, kind: pyarrow.DataType, value: object
+) -> None:
+    times = pyarrow.array([None] * 300 + [value, None], kind)
+    sink = BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": [f"t{i}" for i in range(302)], "at": times}), sink)
+    records = read("parquet", sink.getvalue())
+    assert [r.index for r in records] == list(range(302))
+    assert codes(records) == [None] * 300 + ["unreadable_value", None]
+    assert records[301].value == {"text": "t301", "at": None}
+    assert records[300].repair
+
+
+def test_a_large_row_of_a_parquet_file_with_such_a_time_is_the_same(read: Reader) -> None:
+    texts = pyarrow.array(["x" * (6 << 20)] * 3)
+    times = pyarrow.array([None, 2**62, None], pyarrow.timestamp("us"))
+    sink = BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts, "at": times}), sink)
+    assert codes(read("parquet", sink.getvalue())) == [None, "unreadable_value", None]
+
+
 PAGE = """<html><head><title>T</title></head><body><nav><a href=x>menu</a></nav><article><h1>Returns</h1>
 <p>You can return every product within thirty days of its delivery, if the box is complete and nothing was used.</p>
 <h2>How</h2><p>Write to the support desk with your order number, and we send you a label for the parcel in a day.</p>

@@ -205,3 +205,11 @@ def test_nothing_usable_says_why(tmp_path: Path) -> None:
     with pytest.raises(DataRefused, match="no row") as error:
         read(tmp_path, ("x.txt", "a note"))
     assert "no_answer" in error.value.why
+
+
+@pytest.mark.parametrize("bad", ["# a line of a log", '"a text"'], ids=["unreadable", "no-object"])
+def test_records_behind_many_bad_ones_are_read(tmp_path: Path, bad: str) -> None:
+    made = reference(tmp_path, ("x.jsonl", f"{bad}\n" * 1000 + GOOD * 2))
+    assert (made.counts.kept, made.counts.quarantined) == (2, 1000)
+    (report,) = report_of(open_store(tmp_path / "home"), made)
+    assert report.shape == "prompt_completion"

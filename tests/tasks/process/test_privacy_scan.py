@@ -4,36 +4,15 @@ import pytest
 
 from tasks.contracts import Message, ToolCall
 from tasks.errors import DataRefused
+from tasks.privacy.leftovers import leftovers
 from tasks.privacy.redact import Redactor
-from tasks.process.privacy_scan import leftovers, redact_again, refuse_personal_data
+from tasks.process.privacy_scan import redact_again, refuse_personal_data
 from tests.tasks.data_rows import make_row
 
 REDACTOR = Redactor(("EMAIL_ADDRESS", "IP_ADDRESS"), ("US",), {"IP_ADDRESS": "report"}, b"k" * 32)
 CALL = Message(
     role="assistant", content="", tool_calls=(ToolCall(name="send", arguments='{"to": "a@b.com", "n": 4155552671}'),)
 )
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"messages": (Message(role="user", content="write to a@b.com"),)},
-        {"messages": (CALL,)},
-        {"messages": (Message(role="tool", content="", name="a@b.com"),)},
-        {"rejected": "a@b.com"},
-        {"tools": '[{"description": "ask a@b.com"}]'},
-        {"metadata": {"author": "a@b.com"}},
-        {"metadata": {"a@b.com": "author"}},
-        {"raw_excerpt": "a@b.com", "outcome": "quarantined"},
-        {"repair": "ask a@b.com"},
-    ],
-)
-def test_personal_data_is_found_in_every_text_of_a_row(changes: dict[str, object]) -> None:
-    assert leftovers(make_row(0, "x", **changes), REDACTOR) == ["EMAIL_ADDRESS"]
-
-
-def test_what_is_only_reported_may_stay() -> None:
-    assert leftovers(make_row(0, "from 10.1.2.3"), REDACTOR) == []
 
 
 def test_findings_stop_the_stage_without_naming_values() -> None:
@@ -61,6 +40,16 @@ def test_what_normalising_brings_to_light_is_replaced_and_counted() -> None:
     assert row.redactions == {"EMAIL_ADDRESS": 4}
     assert len(row.subjects) == 4
     assert row.steps == ("redact", "redact_after_normalising")
+    assert leftovers(row, REDACTOR) == []
+
+
+def test_ids_of_calls_are_replaced_too_and_still_belong_together() -> None:
+    calls = (ToolCall(id="a@b.com", name="f", arguments="{}"), ToolCall(id="c@d.com", name="f", arguments="{}"))
+    answers = (Message(role="tool", content="x", tool_call_id=call.id) for call in calls)
+    after = make_row(0, "y", messages=(Message(role="assistant", content="", tool_calls=calls), *answers))
+    row = redact_again(make_row(0, "x"), after, REDACTOR)
+    assert [m.tool_call_id for m in row.messages[1:]] == [call.id for call in row.messages[0].tool_calls]
+    assert [call.id for call in row.messages[0].tool_calls] == ["<EMAIL_ADDRESS>", "<EMAIL_ADDRESS>-b"]
     assert leftovers(row, REDACTOR) == []
 
 

@@ -86,7 +86,14 @@ def test_all_contradicting_rows_are_quarantined(tmp_path: Path) -> None:
     assert outcomes(tmp_path, rows, shards=3) == ["contradicting_answers", "contradicting_answers", "kept"]
 
 
-def test_contradictions_are_judged_within_one_declaration(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [None, "train"])
+def test_what_is_declared_for_training_contradicts_what_is_not_declared(tmp_path: Path, first: str | None) -> None:
+    second = "train" if first is None else None
+    rows = [make_row(0, "a", "x", declared_split=first), make_row(1, "a", "y", declared_split=second)]
+    assert outcomes(tmp_path, rows) == ["contradicting_answers"] * 2
+
+
+def test_contradictions_are_judged_apart_for_rows_that_are_held_out(tmp_path: Path) -> None:
     assert outcomes(tmp_path, [make_row(0, "a", "x"), make_row(1, "a", "y", declared_split="test")]) == ["kept"] * 2
 
 
@@ -114,6 +121,25 @@ def test_a_held_out_row_is_preferred_and_the_copy_is_a_leak(tmp_path: Path) -> N
     rows = rows_of(made, store)
     assert [r.reason.split(":")[0] for r in rows] == ["leak", ""]
     assert rows[0].yields_to == rows[1].row_id
+
+
+@pytest.mark.parametrize("end", ["", "!"])
+@pytest.mark.parametrize("declared", [0, 1, 2])
+def test_a_row_that_is_declared_for_training_is_preferred(tmp_path: Path, end: str, declared: int) -> None:
+    splits = {declared: "train"}
+    rows = [make_row(n, LONG + end * n, declared_split=splits.get(n)) for n in range(3)]
+    made, store = processed(tmp_path, rows, shards=3)
+    found = rows_of(made, store)
+    assert [n for n, row in enumerate(found) if row.outcome == "kept"] == [declared]
+    assert {row.yields_to for row in found if row.outcome == "merged"} == {rows[declared].row_id}
+    assert found[declared].declared_split == "train"
+
+
+def test_conflicts_are_listed_across_undeclared_and_training_rows(tmp_path: Path) -> None:
+    rows = [make_row(0, LONG), make_row(1, LONG + "?", "no", declared_split="train")]
+    made, store = processed(tmp_path, rows)
+    line = json.loads((store.path(made.uri) / CONFLICTS).read_text())
+    assert (line["row"], line["other"]) == (rows[0].row_id, rows[1].row_id)
 
 
 def test_calls_of_tools_are_part_of_a_row(tmp_path: Path) -> None:

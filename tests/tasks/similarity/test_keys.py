@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tasks.contracts import Message
-from tasks.similarity.keys import answer_key, prompt_key, prompt_text
+from tasks.similarity.keys import answer_key, prompt_key, prompt_text, row_keys
+from tests.tasks.data_rows import make_row
 
 REPLY = "We will book a workshop check for the noise this week."
 
@@ -32,3 +33,8 @@ def test_system_text_counts_for_equality_and_not_for_similarity() -> None:
     system, user = Message(role="system", content="Be brief."), Message(role="user", content="Where  IS it?")
     assert prompt_text((system, user)) == prompt_text((user,)) == "where is it?"
     assert prompt_key((system, user)) != prompt_key((user,))
+
+
+def test_only_rows_that_are_held_out_have_a_scope_of_their_own() -> None:
+    plain, train, test = (row_keys(make_row(0, "a", declared_split=s)).scope for s in (None, "train", "test"))
+    assert plain == train != test

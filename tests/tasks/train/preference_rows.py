@@ -22,6 +22,13 @@ def make_pairs(count: int) -> list[Row]:
     return [make_pair(index) for index in range(count)]
 
 
+def make_uneven_pairs() -> list[Row]:
+    """A long prompt with short answers, a short one with long answers: long with long is longer than either row."""
+    long_prompt = make_row(0, "Where is bike 0? " * 12, GOOD).model_copy(update={"rejected": BAD})
+    long_answers = make_row(1, "Where?", f"{GOOD} " * 12).model_copy(update={"rejected": f"{BAD} " * 12})
+    return [row.model_copy(update={"shape": "preference"}) for row in (long_prompt, long_answers)]
+
+
 def make_preference_job(folder: Path, model: Path, rows: int = 12, **config: Any) -> Job:
     """A DPO job on pairs; as `make_job` in everything else."""
     chosen: dict[str, Any] = {"method": "dpo", "learning_rate": 5e-3}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tasks.contracts import Row
+from tasks.contracts import Forecast, Row
 from tasks.errors import BudgetRefused, EnvironmentUnusable, TrainingFailed, UsageError
 from tasks.train import failures as kinds
 from tasks.train.failure_report import failure_of, safe_traceback
@@ -198,6 +198,15 @@ def test_nothing_that_a_row_says_is_told_or_logged() -> None:
         assert "hunter2" not in said
     assert failure_of(errors[-1]).code == kinds.DATA
     assert "row_id" in failure_of(errors[-1]).where
+
+
+def test_a_record_that_is_no_row_does_not_blame_the_rows() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Forecast.model_validate_json(f'{{"seconds": "{SECRET}"}}')
+    found = failure_of(caught.value)
+    assert found.code == kinds.CRASH
+    assert found.where.startswith("Forecast: ")
+    assert "jane" not in found.model_dump_json()
 
 
 @pytest.mark.gpu

@@ -9,15 +9,17 @@ import pytest
 import torch
 
 from tasks.errors import TrainingFailed, UsageError
-from tasks.tokens import load_tokenizer
+from tasks.tokens import encode_prompt, load_tokenizer
 from tasks.train.grpo import token_losses
 from tasks.train.methods import objective_of
 from tasks.train.plan import Job
 from tasks.train.recipe import Recipe
 from tasks.train.reward import reward
 from tasks.train.worker import RESULT, Result, run_job
+from tests.tasks.test_tokens import TOOL_TEMPLATE, TOOLS
 from tests.tasks.train.test_trainer import stop_at
 from tests.tasks.train.training_rows import make_job, make_row, write_rows
+from tests.tiny_model import make_tiny_model
 
 NEVER = bool
 GRPO: dict[str, Any] = {
@@ -111,6 +113,18 @@ def test_gradient_of_a_token() -> None:
 def test_what_an_answer_is_worth(answer: str, reference: str, worth: float) -> None:
     assert reward(answer, reference, ended=True) == pytest.approx(worth)
     assert reward(answer, reference, ended=False) == 0.0
+
+
+def test_tools_stand_in_the_prompt(tmp_path: Path, tiny_model: Path) -> None:
+    """Answers are sampled to the question as it will be asked, and never to one without its tools."""
+    row = make_row(3, "Where is bike 7?", "In Rye.").model_copy(update={"tools": TOOLS})
+    tokenizer = load_tokenizer(make_tiny_model(tmp_path / "tools", template=TOOL_TEMPLATE))
+    (asked,) = objective_of(Recipe(method="grpo", answer_tokens=10), 2048, 2).examples(tokenizer, [row])
+    assert list(asked.prompt) == encode_prompt(tokenizer, row.prompt, TOOLS)
+    assert '"name": "find_bike"' in tokenizer.decode(asked.prompt)
+    with pytest.raises(TrainingFailed, match="tool calls") as caught:
+        objective_of(Recipe(method="grpo"), 2048, 2).examples(load_tokenizer(tiny_model), [row])
+    assert caught.value.where == "row dddddddddddddddd:3"
 
 
 def test_what_cannot_be_asked_is_named(tiny_model: Path) -> None:

@@ -218,6 +218,32 @@ def test_a_pack_is_no_longer_than_asked_for() -> None:
     assert largest_micro_batch([step], lengths) == (30, 30, 30)
 
 
+@pytest.mark.parametrize("method", ["dpo", "ipo", "kto", "grpo"])
+def test_methods_that_never_pack_keep_their_micro_batches(method: str) -> None:
+    """Both answers of a pair count: 1,600 tokens of two answers of 800 each fit `sequence_tokens`."""
+    recipe = Recipe.model_validate(
+        {"method": method, "batch_rows": 8, "micro_batch_rows": 8, "epochs": 1, "sequence_tokens": 1024}
+    )
+    (step,) = plan_steps([1600] * 8, recipe)
+    assert [len(micro) for micro in step] == [8]
+    assert "sequence_tokens" not in decided(recipe).packing.reason
+
+
+def test_micro_batches_that_are_cut_without_packing_are_told() -> None:
+    """Whether rows are packed is known on the machine that trains; the plan is the same on all of them."""
+    recipe = Recipe(adapter="dora", batch_rows=8, micro_batch_rows=8, epochs=1, sequence_tokens=1024)
+    (step,) = plan_steps([400] * 8, recipe)
+    assert [len(micro) for micro in step] == [2, 2, 2, 2]
+    found = decided(recipe).packing
+    assert found.value == "off"
+    assert "at most 1,024 tokens (train.sequence_tokens)" in found.reason
+    assert "train.packing: off" in found.reason
+    assert "sequence_tokens" not in decided(recipe.model_copy(update={"sequence_tokens": None})).packing.reason
+    told = recipe.model_copy(update={"packing": "off"})
+    assert [len(micro) for micro in plan_steps([400] * 8, told)[0]] == [8]
+    assert decided(told).packing.reason == "configured"
+
+
 def test_decisions_read_as_text() -> None:
     texts = decided(Recipe()).texts()
     assert texts["device"] == "cpu: no CUDA device; 2 cores"

@@ -15,11 +15,12 @@ from tasks.inference.engine import Engine
 from tasks.tokens import load_tokenizer
 from tasks.train.methods import objective_of
 from tasks.train.preference_reference import batches, reference_log_probs
+from tasks.train.preflight import check
 from tasks.train.recipe import Recipe
 from tasks.train.worker import RESULT, Result, run_job
-from tests.tasks.train.preference_rows import make_pair, make_pairs, make_preference_job
+from tests.tasks.train.preference_rows import make_pair, make_pairs, make_preference_job, make_uneven_pairs
 from tests.tasks.train.test_trainer import stop_at
-from tests.tasks.train.training_rows import make_job
+from tests.tasks.train.training_rows import make_job, write_rows
 
 NEVER = bool
 START = {"dpo": math.log(2), "ipo": 25.0, "kto": 0.5}
@@ -144,6 +145,44 @@ def test_kto_needs_answers_to_other_prompts(tiny_model: Path) -> None:
         answer = example.mismatched.input_ids[begins:]
         assert any(answer == other.input_ids[other.learned.index(True) :] for other in others)
     assert objective.examples(load_tokenizer(tiny_model), []) == []
+
+
+def limit_of(tokenizer: Any) -> int:
+    """The longest sequence that the uneven rows say themselves: the tightest `sequence_tokens` that allows them."""
+    pairs = objective_of(Recipe(method="dpo"), 2048, 2).examples(tokenizer, make_uneven_pairs())
+    return max(len(side.input_ids) for pair in pairs for side in (pair.chosen, pair.rejected))
+
+
+def test_what_kto_joins_itself_is_cut_to_the_longest_sequence(tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model)
+    limit = limit_of(tokenizer)
+    for recipe, most in ((Recipe(method="kto", sequence_tokens=limit), 2048), (Recipe(method="kto"), limit)):
+        examples = objective_of(recipe, most, 2).examples(tokenizer, make_uneven_pairs())
+        assert max(len(e.mismatched.input_ids) for e in examples) == limit
+        assert all(any(e.mismatched.learned[1:]) for e in examples)
+        check(tokenizer, make_uneven_pairs(), examples, recipe, most)
+    whole = objective_of(Recipe(method="kto"), 2048, 2).examples(tokenizer, make_uneven_pairs())
+    assert max(len(e.mismatched.input_ids) for e in whole) > limit
+
+
+def test_an_answer_to_another_prompt_keeps_a_token_to_learn(tiny_model: Path) -> None:
+    """Rows kept for validation may be longer than `sequence_tokens`: what is joined out of them still has an answer."""
+    recipe = Recipe(method="kto", sequence_tokens=20)
+    for example in objective_of(recipe, 2048, 2).examples(load_tokenizer(tiny_model), make_uneven_pairs()):
+        assert any(example.mismatched.learned[1:])
+
+
+def test_kto_trains_rows_that_fit_each_for_itself(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    limit = limit_of(load_tokenizer(tiny_model))
+    chosen: dict[str, Any] = {"method": "kto", "sequence_tokens": limit, "epochs": 1.0}
+    job = make_preference_job(tmp_path / "a", tiny_model, **chosen)
+    write_rows(job.rows, make_uneven_pairs())
+    assert all(math.isfinite(point.loss) for point in result_of(job).curve)
+    short = make_preference_job(tmp_path / "b", tiny_model, **chosen | {"sequence_tokens": limit - 1})
+    write_rows(short.rows, make_uneven_pairs())
+    with pytest.raises(TrainingFailed, match="does not teach") as caught:
+        run_job(short, NEVER)
+    assert f"train.sequence_tokens is {limit - 1}" in caught.value.why
 
 
 def test_preferences_compare_whole_answers_only(home: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import httpx
 import pytest
 
 from tasks.adapters.base_models import resolve
@@ -69,7 +70,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
+    httpx.post(f"{settings['AWS_ENDPOINT_URL']}/moto-api/reset")  # buckets outlive their server
     boto3.client("s3").create_bucket(Bucket="trainings")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # those of another test talk to its server
     yield "s3://trainings/store"
     server.stop()
 
@@ -92,7 +95,7 @@ def test_another_machine_goes_on_from_the_object_store(
     assert [p.loss for p in found.curve] == [p.loss for p in expected.curve]
     assert found.interruptions == 1
     assert "interrupted 1×, resumed at step 5 from the object store" in found.history
-    assert store.remote_work("train") == []
+    assert store.remote_work("train") == ["k" * 8], "they stay until the result lies in the store"
 
 
 def memory(name: str) -> str:
@@ -138,6 +141,15 @@ def test_an_object_store_that_fails_costs_only_the_second_copy(tmp_path: Path) -
     assert said == ["the last checkpoint could not be kept in the object store; it lies here (FileNotFoundError)"]
 
 
+def change_state(job: Job, step: int, change: dict[str, Any]) -> None:
+    """Have a checkpoint say something else, and be undamaged."""
+    checkpoint = job.work / "checkpoints" / name_of(step)
+    state = json.loads((checkpoint / STATE).read_text()) | change
+    (checkpoint / STATE).write_text(json.dumps(state))
+    digests = json.loads((checkpoint / MARKER).read_text()) | {STATE: digest_file(checkpoint / STATE)}
+    (checkpoint / MARKER).write_text(canonical_json(digests))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -151,15 +163,34 @@ def test_what_else_may_differ_is_said(
 ) -> None:
     job = make_job(tmp_path, tiny_model)
     assert not run_job(job, stop_at(3))
-    checkpoint = job.work / "checkpoints" / name_of(3)
-    state = json.loads((checkpoint / STATE).read_text()) | change
-    (checkpoint / STATE).write_text(json.dumps(state))
-    digests = json.loads((checkpoint / MARKER).read_text()) | {STATE: digest_file(checkpoint / STATE)}
-    (checkpoint / MARKER).write_text(canonical_json(digests))
+    change_state(job, 3, change)
     result = result_of(job)
     assert any(said in text for text in result.history), result.history
     assert [p.step for p in result.curve] == [1, 2, 3, 4, 5, 6]
     assert result.interruptions == 1
+
+
+def test_a_rejected_checkpoint_is_rejected_once(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """What is written after it stands at lower steps, and is what the next start goes on from."""
+    uri = memory("rejected")
+    job = make_job(tmp_path, tiny_model).model_copy(update={"mirror": uri})
+    assert not run_job(job, stop_at(5))
+    for step in (4, 5):
+        change_state(job, step, {"plan": "other"})
+        Mirror(uri, MARKER).put(job.work / "checkpoints" / name_of(step))
+    assert not run_job(job, stop_at(2))
+    folder = job.work / "checkpoints"
+    assert sorted(path.name for path in folder.glob("*step-*")) == [
+        f"set-aside-{name_of(4)}", f"set-aside-{name_of(5)}", name_of(2)
+    ]  # fmt: skip
+    assert Mirror(uri, MARKER).names() == [name_of(2)]
+    result = result_of(job)
+    rejected = [text for text in result.history if "was not used" in text]
+    assert len(rejected) == 1
+    assert rejected[0].startswith(f"checkpoint {name_of(5)} was not used: it was written for another order")
+    assert f"set-aside-{name_of(4)}, set-aside-{name_of(5)}" in rejected[0]
+    assert "interrupted 2×, resumed at step 2" in result.history
+    assert not folder.exists()
 
 
 # --- what changed ---------------------------------------------------------------------------------------------

@@ -10,9 +10,30 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.contracts import TrainedModel, ValidationPoint
-from tasks.errors import TrainingFailed, UsageError
+from tasks.errors import (
+    BudgetRefused,
+    EnvironmentUnusable,
+    ModelUnavailable,
+    ResumeMismatch,
+    TrainingFailed,
+    TuneloopError,
+    UsageError,
+)
 from tasks.train.config import TrainConfig
-from tasks.train.space import Space, check_validation, in_words, judge, points, score, setting_of, trial_of, with_point
+from tasks.train.failures import KINDS, failure
+from tasks.train.space import (
+    Space,
+    check_validation,
+    in_words,
+    judge,
+    of_settings,
+    points,
+    refuse_points,
+    score,
+    setting_of,
+    trial_of,
+    with_point,
+)
 from tests.deployments.example_outcome import trained
 
 
@@ -42,6 +63,82 @@ def test_what_is_drawn_lies_in_its_range_and_is_allowed(seed: int, trials: int, 
     for point in drawn:
         assert low * 0.99 <= float(point["learning_rate"]) <= low * factor * 1.01
         assert with_point(TrainConfig(), point).rank == point["rank"]
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("rank", 4, 64),
+        ("eval_steps", 5, 50),
+        ("max_rows", 10, 99),
+        ("answer_tokens", 8, 64),
+        ("checkpoint_steps", 1, 9),
+    ],
+)
+def test_what_counts_something_is_drawn_whole(name: str, low: int, high: int) -> None:
+    config = TrainConfig(validation_share=0.1, method="grpo")
+    space = Space(ranges={name: (low, high)}, trials=8)
+    refuse_points(config, space)
+    for point in points(space):
+        assert isinstance(point[name], int)
+        assert low <= point[name] <= high
+        assert getattr(with_point(config, point), name) == point[name]
+
+
+def test_what_is_an_amount_is_drawn_as_it_is() -> None:
+    space = Space(ranges={"epochs": (1, 3), "dropout": (0.01, 0.2), "timeout_minutes": (1, 50)}, trials=8)
+    assert {type(value) for point in points(space) for value in point.values()} == {float}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where", "why"),
+    [
+        ({"grid": {"learning_rate": (1e-4, "abc")}}, "train.learning_rate", "a valid number"),
+        ({"grid": {"eval_steps": (5, 9.74)}}, "train.eval_steps", "fractional part"),
+        ({"grid": {"adapter": ("lora", "lorra")}}, "train.adapter", "'lora_8bit'"),
+        ({"ranges": {"rank": (0.1, 0.4)}, "trials": 2}, "train.rank", "greater than or equal to 1"),
+        ({"grid": {"micro_batch_rows": (2, 3)}}, "train.micro_batch_rows", "passed over"),
+        ({"grid": {"adapter": ("lora", "full"), "rank": (8,)}}, "train.rank", "passed over"),
+    ],
+)
+def test_every_point_is_looked_at_before_the_first_is_trained(wrong: dict[str, Any], where: str, why: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        refuse_points(TrainConfig(batch_rows=4, validation_share=0.1), Space.model_validate(wrong))
+    assert caught.value.where.startswith(where)
+    assert why in caught.value.why
+    assert caught.value.remedy
+
+
+def test_a_contradiction_names_its_trial() -> None:
+    with pytest.raises(UsageError) as caught:
+        refuse_points(TrainConfig(), Space(grid={"adapter": ("lora", "full"), "rank": (8,)}))
+    assert caught.value.where == "train.rank, trial: adapter full, rank 8"
+
+
+OF_SETTINGS = {"TL-TRAIN-OOM-GPU", "TL-TRAIN-OOM-HOST", "TL-TRAIN-OOM-KILLED", "TL-TRAIN-NAN", "TL-TRAIN-SPIKE",
+               "TL-TRAIN-DATA"}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", KINDS)
+def test_only_what_settings_can_cause_speaks_against_them(code: str) -> None:
+    assert of_settings(failure(code).as_error()) == (code in OF_SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (TrainingFailed("the loss of the first steps is out of bounds"), True),
+        (BudgetRefused("the training does not fit"), True),
+        (UsageError("fused layers cannot be had"), True),
+        (EnvironmentUnusable("the disk is full"), False),
+        (ModelUnavailable("there is no such model"), False),
+        (ResumeMismatch("it has other data"), False),
+        (TrainingFailed("the record of repairs cannot be read", code="TL-TRAIN-REPAIRS"), False),
+        (EnvironmentUnusable("no memory", code="TL-TRAIN-OOM-HOST"), False),
+    ],
+)
+def test_errors_of_other_kinds(error: TuneloopError, expected: bool) -> None:
+    assert of_settings(error) == expected
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -86,7 +87,7 @@ def test_a_look_changes_nothing_but_the_rows(
         make_job(tmp_path / "often", tiny_model, **VALIDATED | {"eval_steps": 1, "dropout": 0.2} | change)
     )
     job = make_job(tmp_path / "seldom", tiny_model, **VALIDATED | {"eval_steps": 100, "dropout": 0.2} | change)
-    assert not run_job(job, stop_at(1))
+    assert not run_job(job, stop_at(1, 100))
     seldom = result_of(job)
     assert often.adapter_digest == seldom.adapter_digest
     assert [p.loss for p in often.curve] == [p.loss for p in seldom.curve]
@@ -108,7 +109,7 @@ def test_it_stops_by_itself_and_writes_the_best(home: Path, tiny_model: Path, tm
     assert result.steps == result.best_step + 2 < 36
     assert any(f"the adapter of step {result.best_step} was written" in text for text in result.history)
     short = make_job(tmp_path / "b", tiny_model, **change | {"early_stopping_evals": 0})
-    assert not run_job(short, stop_at(result.best_step))
+    assert not run_job(short, stop_at(result.best_step, 1))
     from safetensors.torch import load_file
 
     best = load_file(str(short.work / "checkpoints" / f"step-{result.best_step:08d}" / "adapter.safetensors"))
@@ -117,14 +118,35 @@ def test_it_stops_by_itself_and_writes_the_best(home: Path, tiny_model: Path, tm
         assert torch.equal(written[name.replace(".default", "")], tensor.to(torch.bfloat16)), name
 
 
-def stop_at(step: int) -> object:
+def stop_at(step: int, every: int) -> object:
+    """Asked before the first step, after each step, and after each look."""
     asked: list[int] = []
+    looks_before = 1 + (step - 1) // every
 
     def stop() -> bool:
         asked.append(1)
-        return len(asked) > step
+        return len(asked) > step + looks_before
 
     return stop
+
+
+@pytest.mark.parametrize(("look", "steps"), [(1, []), (2, [2])])
+def test_a_stop_during_a_look_is_obeyed_before_the_next_step(
+    home: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: int, steps: list[int]
+) -> None:
+    """A step may take longer than what is left of the time that a trainer gets to end."""
+    from tasks.train import validation
+
+    looks, measure = list[int](), validation.validation_loss
+
+    def measured(*arguments: Any) -> float:
+        looks.append(1)  # while it looks, somebody asks
+        return measure(*arguments)
+
+    monkeypatch.setattr(validation, "validation_loss", measured)
+    job = make_job(tmp_path, tiny_model, **VALIDATED, checkpoint_steps=1_000)
+    assert not run_job(job, lambda: len(looks) >= look)
+    assert [path.name for path in (job.work / "checkpoints").glob("step-*")] == [f"step-{step:08d}" for step in steps]
 
 
 @pytest.mark.parametrize("step", [2, 3])
@@ -133,7 +155,8 @@ def test_it_goes_on_exactly(home: Path, tiny_model: Path, tmp_path: Path, step: 
     change = VALIDATED | {"early_stopping_evals": 5, "dropout": 0.2}
     expected = result_of(make_job(tmp_path / "a", tiny_model, **change))
     job = make_job(tmp_path / "b", tiny_model, **change)
-    assert not run_job(job, stop_at(step))
+    assert not run_job(job, stop_at(step, 2))
+    assert max(path.name for path in (job.work / "checkpoints").glob("step-*")) == f"step-{step:08d}"
     found = result_of(job)
     assert found.adapter_digest == expected.adapter_digest
     assert (found.curve, found.validation, found.best_step) == (expected.curve, expected.validation, expected.best_step)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,13 @@ from typing import Any
 import pytest
 
 from tasks.adapters import row_decisions
+from tasks.adapters.pseudonym_key import fingerprint, pseudonym_key
 from tasks.adapters.row_decisions import Decision, Overlay
-from tasks.adapters.row_files import Privacy
+from tasks.adapters.row_files import Privacy, open_output
 from tasks.adapters.store import Store
-from tasks.contracts import Message, Row
+from tasks.contracts import Message, Row, ToolCall
+from tasks.errors import DataRefused
+from tasks.privacy.subjects import subjects_of
 from tasks.validate.config import ChecksConfig
 from tasks.validate.decisions import decided, overlays_at_hand, redactor_for
 from tasks.validate.stage import judge_rows
@@ -79,6 +83,55 @@ def test_a_repaired_row_is_judged_again_and_freed_of_personal_data(store: Store,
     assert repaired.steps[-1].startswith("repaired:")
     assert short.reason.startswith("too_short")
     assert short.steps[-1].startswith("repaired:")
+
+
+def calling(value: str) -> tuple[Message, ...]:
+    """A conversation with a value in every text that a turn can have."""
+    call = ToolCall(id=value, name=value, arguments=json.dumps({"to": value}))
+    return (
+        Message(role="user", content=f"write to {value}", name=value),
+        Message(role="assistant", content="", tool_calls=(call,)),
+        Message(role="tool", content=value, name=value, tool_call_id=value),
+        Message(role="assistant", content=f"{LONG} {value}"),
+    )
+
+
+def test_every_text_of_a_repaired_row_is_freed_of_personal_data() -> None:
+    repaired = decided(SHORT, Overlay(row_id=SHORT.row_id, messages=calling("jo@example.org")), REDACTOR)
+    assert "jo@example.org" not in repaired.model_dump_json()
+    assert repaired.messages[1].tool_calls[0].id == repaired.messages[2].tool_call_id
+    assert repaired.redactions == {"EMAIL_ADDRESS": 9}
+
+
+def test_what_a_repair_leaves_of_personal_data_stops_the_stage() -> None:
+    row = SHORT.model_copy(update={"metadata": {"author": "jo@example.org"}})
+    with pytest.raises(DataRefused, match="after a repair") as refused:
+        decided(row, Overlay(row_id=row.row_id, messages=talk("a", "b")), REDACTOR)
+    assert f"{row.row_id} (EMAIL_ADDRESS)" in str(refused.value)
+    assert "jo@" not in str(refused.value)
+
+
+def test_each_source_has_its_own_rules_in_repairs_too(store: Store, tiny_model: Path) -> None:
+    none, strict = PRIVACY.model_copy(update={"entities": ()}), PRIVACY
+    rows = [make_row(i, f"Where is the bicycle number {i}?", f"{LONG} {i}") for i in range(2)]
+    given = stored(rows, store, none, shards=2, own={1: strict})
+    for row in rows:
+        decide(row, "repair", messages=talk("Where is the bicycle of jo@example.org?", LONG))
+    made = judge_rows(given, CHECKS, "t", tiny_model, store).validated
+    found = [row.messages[0].content for row in rows_of(made.rows, store)]
+    assert found == ["Where is the bicycle of jo@example.org?", "Where is the bicycle of <EMAIL_ADDRESS>?"]
+    output = open_output(store, made.rows.uri)
+    assert [shard.privacy for shard in output.shards] == [None, strict]
+
+
+def test_a_repaired_row_is_a_row_of_everybody_who_was_named(store: Store, tiny_model: Path) -> None:
+    key = pseudonym_key()
+    privacy = PRIVACY.model_copy(update={"key_fingerprint": fingerprint(key)})
+    row = make_row(104, "x", "y", subjects=("there before",))
+    decide(row, "repair", messages=talk("Where is the bicycle of jo@example.org?", LONG), subjects=("typed",))
+    made = judge_rows(stored([row], store, privacy), CHECKS, "t", tiny_model, store).validated
+    (jo,) = subjects_of("jo@example.org", PRIVACY.phone_regions, key)
+    assert set(rows_of(made.rows, store)[0].subjects) == {"there before", "typed", jo}
 
 
 def test_decisions_about_other_rows_change_nothing(store: Store, tiny_model: Path) -> None:

@@ -139,6 +139,34 @@ def test_the_tag_of_a_user_is_not_passed_on(logs: Path) -> None:
     assert user_hash("web") in content(synced(logs, tags).documents[0]).decode()
 
 
+@pytest.mark.parametrize("plain", ["logs", "logs/*.jsonl"])
+@pytest.mark.parametrize("log", ["logs/a.jsonl", "logs/a*"])
+def test_a_log_in_a_folder_of_files_is_read_as_a_log_alone(logs: Path, plain: str, log: str) -> None:
+    (logs / "logs" / "b.jsonl").write_text('{"question": "b", "answer": "b"}')
+    found = synced(logs, plain, {"path": log, "log": {"min_rating": 3}})
+    assert sorted(d.uri for d in found.documents) == sorted([log, "logs/b.jsonl"])
+    assert "logs/a.jsonl: another source reads it as a log" in found.passed_over
+    assert all(b"anna" not in content(d) for d in found.documents)
+    assert synced(logs, {"path": log, "log": {"min_rating": 3}}, plain).read == ()
+
+
+@pytest.mark.parametrize("log", ["logs", "logs/a.jsonl", "absolute"])
+def test_a_file_that_is_named_as_a_log_and_as_a_file_is_refused(logs: Path, log: str) -> None:
+    path = str(logs / "logs" / "a.jsonl") if log == "absolute" else log
+    with pytest.raises(UsageError, match="as a log and as a file") as error:
+        synced(logs, {"path": path, "log": {}}, str(logs / "logs" / "a.jsonl"))
+    assert error.value.where == "logs/a.jsonl"
+
+
+def test_two_filters_of_one_log_are_two_sources(tmp_path: Path) -> None:
+    for number in range(6):
+        log(number)
+    sources = [{"path": "requests://desk", "key": "request", "log": {"agents": [agent]}} for agent in ("web", "phone")]
+    found = synced(tmp_path, *sources)
+    assert sorted(r["request"] for d in found.documents for r in records(d)) == [f"r{n}" for n in range(6)]
+    assert len(synced(tmp_path, *sources, sources[0]).documents) == 2
+
+
 def test_logs_that_did_not_change_are_not_read_again(logs: Path) -> None:
     source = {"path": "logs", "log": {"min_rating": 1}}
     assert len(synced(logs, source).read) == 1

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import math
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.adapters import kubernetes_jobs
+from tasks.adapters import kubernetes_jobs, kubernetes_logs
 from tasks.adapters.kubernetes_jobs import KubernetesJobs
-from tasks.errors import UsageError
+from tasks.adapters.processes import EVENT_PREFIX
+from tasks.errors import BudgetRefused, EnvironmentUnusable, UsageError
 from tasks.settings import Settings
 from tasks.train.attempts import LocalLaunch
 from tasks.train.engines.kubernetes_launch import KubernetesLaunch, read_template, wanted_of
+from tasks.train.engines.manifest import render
 from tasks.train.engines.where import launch_for
-from tasks.train.failures import CAPACITY, EVICTED, IMAGE, OOM_KILLED, Evidence, classify
+from tasks.train.failures import CAPACITY, COST, EVICTED, IMAGE, OOM_KILLED, TIMEOUT, Evidence, classify
+from tasks.train.supervise import limits_of, supervise
 from tasks.train.worker import RESULT, Result
 from tests.tasks.train.training_rows import make_job
 
 pytest.importorskip("kubernetes")
-from tests.tasks.adapters.kubernetes_double import Script, cluster, ended, run_command, waiting
+from tests.tasks.adapters.kubernetes_double import Double, Script, Status, cluster, ended, run_command, running, waiting
 
 TEMPLATE = Path(__file__).resolve().parents[4] / "k8s" / "trainer-job.yaml"
 
@@ -31,6 +38,7 @@ def settings(**changed: Any) -> Settings:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubernetes_jobs, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(kubernetes_logs, "REST_SECONDS", 0.05)
     monkeypatch.setattr(kubernetes_jobs, "WAITING_PATIENCE_SECONDS", 0.1)
 
 
@@ -76,6 +84,56 @@ def test_no_place_is_not_too_little_time(home: Path, tiny_model: Path, tmp_path:
     assert classify(found).code == CAPACITY
 
 
+def test_the_clusters_own_deadline_is_the_time_limit(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """It runs from the job's start and mostly ends before the launcher's own clock."""
+    with cluster(lambda _: (ended(143), "")) as (double, configuration):
+        double.failed_reason = "DeadlineExceeded"
+        launch = KubernetesLaunch(tmp_path / "train.log", settings(), KubernetesJobs("tuneloop", configuration))
+        found = classify(launch(make_job(tmp_path, tiny_model), 30, lambda _: None))
+    assert (found.code, found.where) == (TIMEOUT, "train.timeout_minutes")
+
+
+def test_the_clusters_deadline_without_a_place_is_lack_of_a_machine(
+    home: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    nowhere = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    with cluster(lambda _: ({"phase": "Pending", "conditions": [nowhere]}, "")) as (double, configuration):
+        threading.Timer(0.5, double.pass_deadline, [f"tuneloop-train-{'f' * 12}-1"]).start()
+        launch = KubernetesLaunch(tmp_path / "train.log", settings(), KubernetesJobs("tuneloop", configuration))
+        assert classify(launch(make_job(tmp_path, tiny_model), 30, lambda _: None)).code == CAPACITY
+
+
+def test_the_pod_that_replaced_an_evicted_one_tells_the_failure(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    gone = {"phase": "Failed", "reason": "Evicted", "message": "preempted"}
+    with cluster(lambda _: (gone, "")) as (double, configuration):
+
+        def evicted_and_replaced(_pod: dict[str, Any]) -> tuple[Status, str]:
+            (job,) = double.jobs
+            double.add_pod(job, 0, "later", ended(137, "OOMKilled"), second=9)
+            return gone, ""
+
+        double.script = evicted_and_replaced
+        launch = KubernetesLaunch(tmp_path / "train.log", settings(), KubernetesJobs("tuneloop", configuration))
+        evidence = launch(make_job(tmp_path, tiny_model), 30, lambda _: None)
+    assert classify(evidence).code == OOM_KILLED
+    assert evidence.exit_code == 137
+
+
+def test_the_first_attempt_ends_when_its_money_is_spent(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """What the machine costs only the trainer knows; it says so once and is silent then."""
+    job = make_job(tmp_path, tiny_model, max_cost=0.02, timeout_minutes=0.25)
+    said = EVENT_PREFIX + json.dumps({"event": "estimate", "price_per_hour": 72.0})
+    with cluster(lambda _: (running(), said)) as (double, configuration):
+        launch = KubernetesLaunch(tmp_path / "train.log", settings(), KubernetesJobs("tuneloop", configuration))
+        began = time.monotonic()
+        with pytest.raises(BudgetRefused, match="cost more") as caught:
+            supervise(job, launch, lambda _: None, limits_of(job))
+        spent = time.monotonic() - began
+    assert caught.value.code == COST
+    assert 1.0 <= spent < 10.0
+    assert double.deleted == [f"tuneloop-train-{'f' * 12}-1"]
+
+
 def test_what_an_attempt_asks_for(tiny_model: Path, tmp_path: Path) -> None:
     job = make_job(tmp_path, tiny_model, micro_batch_rows=1, processes=4)
     wanted = wanted_of(job, Path("/job.json"), 60.4, settings(trainer_gpus_per_node=2, trainer_image="mine"), 3)
@@ -96,3 +154,59 @@ def test_a_template_that_is_no_job(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("kind: Pod\n")
     with pytest.raises(UsageError, match="no Kubernetes Job"):
         read_template(tmp_path / "x.yaml")
+
+
+def others_at_start(double: Double, *endings: Status) -> tuple[list[list[str]], Script]:
+    """A script that ends pods in turn; for each one the pods that were there already when it was started."""
+    seen: list[list[str]] = []
+    left = list(endings)
+
+    def script(_pod: dict[str, Any]) -> tuple[Status, str]:
+        seen.append(sorted(double.pods))
+        return left.pop(0), ""
+
+    return seen, script
+
+
+def test_a_trainer_that_a_killed_launcher_left_is_ended_first(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """Its second attempt is still at work: a new launcher begins to count at one and must not train beside it."""
+    job, request = make_job(tmp_path, tiny_model), tmp_path / "job.json"
+    with cluster(lambda _: (running(), "")) as (double, configuration):
+        jobs = KubernetesJobs("tuneloop", configuration)
+        template = read_template(TEMPLATE)
+        jobs.create(render(template, wanted_of(job, request, 60, settings(), 2)))
+        other = job.model_copy(update={"key": "e" * 64})
+        jobs.create(render(template, wanted_of(other, request, 60, settings(), 1)))
+        double.lingers = 3
+        seen, double.script = others_at_start(double, ended(0))
+        evidence = KubernetesLaunch(tmp_path / "train.log", settings(), jobs)(job, 30, lambda _: None)
+    assert evidence.exit_code == 0
+    assert seen == [[f"tuneloop-train-{'e' * 12}-1-0-abcde"]]  # another training is left alone
+    assert double.deleted == [f"tuneloop-train-{'f' * 12}-2", f"tuneloop-train-{'f' * 12}-1"]
+
+
+def test_the_next_attempt_waits_for_the_pods_of_the_last(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    job = make_job(tmp_path, tiny_model)
+    with cluster(lambda _: (ended(1), "")) as (double, configuration):
+        double.lingers = 3
+        seen, double.script = others_at_start(double, ended(137), ended(0))
+        launch = KubernetesLaunch(tmp_path / "train.log", settings(), KubernetesJobs("tuneloop", configuration))
+        assert [launch(job, 30, lambda _: None).exit_code for _ in range(2)] == [137, 0]
+    assert seen == [[], []]
+
+
+def test_a_pod_that_does_not_end_is_waited_for_only_so_long(
+    home: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node is lost: nobody can say whether the trainer on it still writes into the folder."""
+    monkeypatch.setattr(kubernetes_jobs, "GONE_PATIENCE_SECONDS", 0.1)
+    job = make_job(tmp_path, tiny_model)
+    with cluster(lambda _: (ended(137), "")) as (double, configuration):
+        double.lingers = math.inf
+        launch = KubernetesLaunch(tmp_path / "train.log", settings(), KubernetesJobs("tuneloop", configuration))
+        launch(job, 30, lambda _: None)
+        with pytest.raises(EnvironmentUnusable, match="still there") as caught:
+            launch(job, 30, lambda _: None)
+    assert len(double.created) == 1
+    assert f"tuneloop-train-{'f' * 12}-1-0-abcde" in caught.value.where
+    assert f"kubectl -n tuneloop delete pod -l tuneloop.io/training={'f' * 12} --force" in caught.value.remedy

@@ -145,6 +145,25 @@ def test_a_resumed_training_says_again_what_was_said(
     assert said[0]["text"].startswith("as estimated at first: about")
 
 
+@pytest.mark.parametrize("text", ["{", '{"seconds": 3.0, "field_of_an_older_release": 1}'])
+def test_an_estimate_that_cannot_be_read_is_measured_again(
+    home: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    asked: list[int] = []
+    job = make_job(tmp_path, tiny_model, epochs=2.0, adapter="lora")
+    assert not run_job(job, lambda: len(asked) > 3 or bool(asked.append(1)))
+    note = job.work / "checkpoints" / ESTIMATE
+    note.write_text(text, encoding="utf-8")
+    capsys.readouterr()
+    assert run_job(job, bool)
+    said = [json.loads(line.removeprefix(EVENT_PREFIX)) for line in capsys.readouterr().out.splitlines()
+            if line.startswith(EVENT_PREFIX)]  # fmt: skip
+    assert [event["again"] for event in said if event["event"] == "estimate"] == [False]
+    assert [event["step"] for event in said if event["event"] == "resumed"] == [4]
+    result = Result.model_validate_json((job.work / RESULT).read_text(encoding="utf-8"))
+    assert result.estimate is not None
+
+
 def test_what_is_too_dear_is_not_started(
     home: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
