@@ -247,7 +247,8 @@ def test_registering_through_the_doors_keeps_the_first_comparison(served: str, t
     serving = release_history.champion(NAME)
     assert serving is not None
     evidence = make_evidence(tiny_model, 9)
-    told = (evidence.trained, evidence.dataset, evidence.report, evidence.decision, PARAMETERS)
+    report = evidence.report.model_copy(update={"champion_version": serving.version})
+    told = (evidence.trained, evidence.dataset, report, evidence.decision, PARAMETERS)
 
     @flow
     def registering() -> None:

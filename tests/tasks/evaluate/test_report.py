@@ -22,13 +22,16 @@ def scored_and_report(base: str = HOSTILE) -> tuple[tuple[ScoredRow, ...], EvalR
         "majority": SystemRun(answers=(wrong,) * 30),
     }
     scored = score_rows(ROWS, runs, FORM)
-    report = assemble(scored, runs, FORM, uri="store://e/k", digest="d", rows_available=40, seed=1, seconds=2.0)
+    report = assemble(
+        scored, runs, FORM, uri="store://e/k", digest="d", champion_version=3, rows_available=40, seed=1, seconds=2.0
+    )
     return scored, report
 
 
 def test_the_report_compares_all_systems_on_the_same_rows() -> None:
     _, report = scored_and_report()
     assert (report.rows, report.rows_available, report.metric) == (30, 40, "exact_match")
+    assert report.champion_version == 3
     assert report.fields == ("intent", "team")
     assert report.systems["tuned"].exact_match.mean == 28 / 30
     assert report.systems["tuned"].per_field["intent"] == 28 / 30
@@ -65,7 +68,15 @@ def test_free_text_reports_compare_token_f1() -> None:
     answers = tuple(r.answer for r in ROWS)
     runs = {"tuned": SystemRun(answers=answers), "base": SystemRun(answers=("We will",) * 30)}
     report = assemble(
-        score_rows(ROWS, runs, form), runs, form, uri="u", digest="d", rows_available=30, seed=1, seconds=0
+        score_rows(ROWS, runs, form),
+        runs,
+        form,
+        uri="u",
+        digest="d",
+        champion_version=None,
+        rows_available=30,
+        seed=1,
+        seconds=0,
     )
     assert report.metric == "token_f1"
     assert report.systems["tuned"].field_accuracy.mean == 1.0
