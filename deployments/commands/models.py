@@ -138,7 +138,7 @@ def _release_settings(name: str, version: int) -> ReleaseConfig:
     from tasks.release.config import ReleaseConfig
 
     configured = yaml.safe_load(registry.text(name, version, "config.yaml"))
-    return ReleaseConfig.model_validate(configured.get("release", {}))
+    return ReleaseConfig.model_validate(configured["release"])
 
 
 def _announce(home: Path, what: str, name: str, version: int, before: int | None, reason: str) -> None:
