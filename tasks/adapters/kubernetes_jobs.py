@@ -6,7 +6,6 @@ again by its name.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from tasks import progress
+from tasks.adapters.kubernetes_answers import Away, Unavailable, refusals_named
 from tasks.adapters.kubernetes_logs import LogReader
 from tasks.contracts import Record
 from tasks.errors import EnvironmentUnusable
@@ -23,6 +23,8 @@ WAITING_PATIENCE_SECONDS = 180.0
 """How long an image may fail to be pulled before the job is given up: a registry can be away for a moment."""
 GONE_PATIENCE_SECONDS = 600.0
 """How long pods that are to end may take: their own time to write a checkpoint, and a node that comes back."""
+DELETE_TRIES = 5
+_ANSWER_SECONDS = (10.0, 60.0)  # to connect, and between two pieces of an answer
 _HOPELESS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError")
 _INDEX = "batch.kubernetes.io/job-completion-index"
 
@@ -67,16 +69,29 @@ class KubernetesJobs:
                 "Job": self.batch.create_namespaced_job,
                 "Service": self.core.create_namespaced_service,
             }[manifest["kind"]]
-            with _refusals_named(f"create {manifest['kind']} {manifest['metadata']['name']}", but=409):
+            with refusals_named(f"create {manifest['kind']} {manifest['metadata']['name']}", but=409):
                 create(self.namespace, manifest)
 
     def delete(self, name: str, grace_seconds: int | None = None) -> None:
-        """Delete a job with its pods, and the service of its name; SIGTERM first. It may be gone already."""
-        with _refusals_named(f"delete job {name}", but=404):
+        """Delete a job with its pods, and the service of its name; SIGTERM first. It may be gone already.
+
+        Tried some times: a training that has come to its end is not to be lost to a server that is busy.
+        """
+        for left in reversed(range(DELETE_TRIES)):
+            try:
+                self._delete(name, grace_seconds)
+                return
+            except Unavailable:
+                if not left:
+                    raise
+                time.sleep(POLL_SECONDS)
+
+    def _delete(self, name: str, grace_seconds: int | None) -> None:
+        with refusals_named(f"delete job {name}", but=404):
             self.batch.delete_namespaced_job(
                 name, self.namespace, propagation_policy="Foreground", grace_period_seconds=grace_seconds
             )
-        with _refusals_named(f"delete service {name}", but=404):
+        with refusals_named(f"delete service {name}", but=404):
             self.core.delete_namespaced_service(name, self.namespace)
 
     def clear(self, label: str, value: str) -> None:
@@ -96,13 +111,15 @@ class KubernetesJobs:
 
     def _jobs(self, selector: str) -> list[str]:
         """Names of jobs, those that are being deleted included."""
-        with _refusals_named(f"list jobs {selector}"):
+        with refusals_named(f"list jobs {selector}"):
             found = self.batch.list_namespaced_job(self.namespace, label_selector=selector).items
         return [job.metadata.name for job in found]
 
     def _pods(self, selector: str) -> list[Any]:
-        with _refusals_named(f"list pods {selector}"):
-            found: list[Any] = self.core.list_namespaced_pod(self.namespace, label_selector=selector).items
+        with refusals_named(f"list pods {selector}"):
+            found: list[Any] = self.core.list_namespaced_pod(
+                self.namespace, label_selector=selector, _request_timeout=_ANSWER_SECONDS
+            ).items
         return found
 
     def pods(self, name: str) -> tuple[PodStatus, ...]:
@@ -116,16 +133,23 @@ class KubernetesJobs:
 
         Args:
             seconds: the time from the beginning on; asked again and again, what the pods print may shorten it.
+
+        Raises:
+            EnvironmentUnusable: the cluster refuses, or could not be asked for too long.
         """
-        began, patience, known = time.monotonic(), _Patience(), tuple[PodStatus, ...]()
+        began, patience, away = time.monotonic(), _Patience(), Away(name)
+        end, known = None, tuple[PodStatus, ...]()
         with LogReader(self.core, self.namespace, on_line) as reader:
             while True:
                 progress.stop_if_interrupted()
-                end, pods = self._end(name), self.pods(name)
-                known = pods or known  # a deadline takes the pods away, and with them what they tell
-                reader.look_at(pods)
+                given_up = False
+                with away.borne():
+                    end, pods = self._end(name), self.pods(name)
+                    known = pods or known  # a deadline takes the pods away, and with them what they tell
+                    reader.look_at(pods)
+                    given_up = patience.ends(pods)
                 reader.pass_on()
-                given_up, over = patience.ends(pods), time.monotonic() - began >= seconds()
+                over = time.monotonic() - began >= seconds()
                 if end or given_up or over:
                     break
                 time.sleep(POLL_SECONDS)
@@ -133,11 +157,13 @@ class KubernetesJobs:
                 reader.hear_last_words()
             reader.pass_on()
         ended = end or JobEnd(succeeded=False, timed_out=not given_up)
-        return ended.model_copy(update={"pods": self.pods(name) or known})
+        with away.borne():
+            known = self.pods(name) or known
+        return ended.model_copy(update={"pods": known})
 
     def _end(self, name: str) -> JobEnd | None:
-        with _refusals_named(f"read job {name}"):
-            status = self.batch.read_namespaced_job(name, self.namespace).status
+        with refusals_named(f"read job {name}"):
+            status = self.batch.read_namespaced_job(name, self.namespace, _request_timeout=_ANSWER_SECONDS).status
         for condition in status.conditions or ():
             if condition.status == "True" and condition.type in ("Complete", "Failed"):
                 return JobEnd(succeeded=condition.type == "Complete", reason=condition.reason or "")
@@ -194,29 +220,6 @@ def _stuck(names: Sequence[str], namespace: str, selector: str) -> EnvironmentUn
         remedy="look at its node; once that is known to be off or its pod to be dead, "
         f"`kubectl -n {namespace} delete pod -l {selector} --force --grace-period=0`, then repeat the command",
     )
-
-
-@contextlib.contextmanager
-def _refusals_named(action: str, but: int = 0) -> Any:
-    """Turn an answer of the API server into the coded error; the status `but` is passed over."""
-    from kubernetes.client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except ApiException as error:
-        if error.status != but:
-            raise EnvironmentUnusable(
-                "the Kubernetes cluster refused",
-                where=action,
-                why=f"HTTP {error.status} {error.reason}",
-                remedy="see whether the account may do this: k8s/base/launcher-identity.yaml has the rules it needs",
-            ) from error
-    except HTTPError as error:
-        raise EnvironmentUnusable(
-            "the Kubernetes cluster does not answer", where=action, why=type(error).__name__,
-            remedy="see whether the API server can be reached from here",
-        ) from error  # fmt: skip
 
 
 def _client() -> Any:

@@ -32,6 +32,7 @@ class Double:
         lingers: how often what was deleted is still seen; math.inf: for ever, as on a node that is lost.
         failed_reason: why jobs fail whose pods failed.
         no_logs: how many readings of logs are refused.
+        refuses: the status that everything but logs is answered with, and how often; 0: the connection breaks.
         shown: a pod's name and the number of the reading → which lines of its log that reading gives.
     """
 
@@ -48,6 +49,7 @@ class Double:
         self.failed_reason = "BackoffLimitExceeded"
         self.shown: Callable[[str, int], slice] = lambda _pod, _reading: slice(None)
         self.no_logs = 0
+        self.refuses: tuple[int, float] = (0, 0)
         self.readings: dict[str, int] = {}
         self._ending: dict[str, float] = {}
 
@@ -107,6 +109,12 @@ class Double:
         self.deleted.append(name)
         self._ending[name] = self.lingers
         self._take_away()
+
+    def refused(self) -> int | None:
+        """The status that this request is refused with; None: it is not."""
+        status, left = self.refuses
+        self.refuses = (status, left - 1)
+        return status if left > 0 else None
 
     def look(self) -> None:
         """Somebody looks: what is being deleted has come a little nearer to its end."""
@@ -210,6 +218,8 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:  # noqa: C901
                     self.answer(500, {"message": "the node does not answer"})
                     return
                 self.answer(200, double.log(found[1], query.get("timestamps", [""])[0].lower() == "true"))
+            elif (status := double.refused()) is not None:
+                self.refuse(status)
             elif path.endswith(("/pods", "/jobs")):
                 double.look()
                 kind, objects = ("PodList", double.pods) if path.endswith("/pods") else ("JobList", double.jobs)
@@ -232,6 +242,9 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:  # noqa: C901
 
         def do_DELETE(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if (status := double.refused()) is not None:
+                self.refuse(status)
+                return
             name = self.path.rsplit("/", 1)[1].split("?")[0]
             known = double.services if "/services/" in self.path else double.jobs
             found = known.get(name)
@@ -241,6 +254,12 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:  # noqa: C901
                 double.delete(name)
             gone = {"status": "Success"} if known is double.jobs else found
             self.answer(200 if found else 404, gone or {"message": "not found"})
+
+        def refuse(self, status: int) -> None:
+            if status:
+                self.answer(status, {"message": "not now"})
+            else:
+                self.close_connection = True
 
         def answer(self, code: int, content: Any) -> None:
             body = (content if isinstance(content, str) else json.dumps(content)).encode()

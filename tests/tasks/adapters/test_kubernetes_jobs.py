@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.adapters import kubernetes_jobs, kubernetes_logs
+from tasks.adapters import kubernetes_answers, kubernetes_jobs, kubernetes_logs
 from tasks.adapters.kubernetes_jobs import JobEnd, KubernetesJobs
 from tasks.errors import EnvironmentUnusable
 from tasks.train.engines.manifest import TrainerJob, render
@@ -158,6 +158,54 @@ def test_a_refusal_of_the_cluster_is_named() -> None:
         with pytest.raises(EnvironmentUnusable, match="cluster refused") as caught:
             KubernetesJobs("tuneloop", configuration).pods("x")
     assert caught.value.why == "HTTP 403 Forbidden"
+
+
+def follow_refused(status: int, times: float, log: str = "one\ntwo") -> tuple[JobEnd, list[str]]:
+    """A job that ends well while the API server refuses for a while."""
+    lines: list[str] = []
+    with cluster(lambda _: (running(), log)) as (double, configuration):
+        jobs = KubernetesJobs("tuneloop", configuration)
+        jobs.create(render(TEMPLATE, TrainerJob(name="train-a", job_file="/home/job.json")))
+        double.refuses = (status, times)
+        threading.Timer(0.5, double.set_status, ["train-a-0-abcde", ended(0)]).start()
+        return jobs.follow("train-a", lambda: 10, lambda line, _: lines.append(line)), lines
+
+
+@pytest.mark.parametrize("status", [503, 429, 500, 0])
+def test_an_api_server_that_is_away_for_a_while_ends_no_training(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    end, lines = follow_refused(status, 12)
+    assert end.succeeded
+    assert lines == ["one", "two"]
+    said = " ".join(caplog.messages)
+    assert "cannot be asked about train-a" in said
+    assert "answers again about train-a" in said
+
+
+def test_an_api_server_that_stays_away_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes_answers, "API_PATIENCE_SECONDS", 0.2)
+    with pytest.raises(EnvironmentUnusable, match="no answer") as caught:
+        follow_refused(503, float("inf"))
+    assert caught.value.why.startswith("HTTP 503 ")
+    assert " times in " in caught.value.why
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_what_is_not_allowed_ends_at_once(status: int) -> None:
+    with pytest.raises(EnvironmentUnusable, match="refused") as caught:
+        follow_refused(status, 1)
+    assert caught.value.why.startswith(f"HTTP {status} ")
+
+
+def test_a_job_is_deleted_although_the_server_is_busy() -> None:
+    with cluster(lambda _: (ended(0), "")) as (double, configuration):
+        jobs = KubernetesJobs("tuneloop", configuration)
+        jobs.create(render(TEMPLATE, TrainerJob(name="train-a", job_file="/home/job.json")))
+        double.refuses = (503, 2)
+        jobs.delete("train-a")
+        assert double.deleted == ["train-a"]
+        double.refuses = (503, float("inf"))
+        with pytest.raises(EnvironmentUnusable, match="no answer"):
+            jobs.delete("train-a")
 
 
 def test_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
