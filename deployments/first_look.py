@@ -8,6 +8,7 @@ import os
 import re
 import statistics
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from tasks.contracts import Record
 from tasks.errors import DataRefused, UsageError
 from tasks.ingest.config import SourceConfig
 from tasks.ingest.documents import SourceReport
-from tasks.ingest.look import look_into
+from tasks.ingest.look import FileLook, look_into
+from tasks.validate.config import ChecksConfig
 
 _HELD_OUT = re.compile(r"(^|[^a-z])(test|heldout|held_out|holdout|valid|validation|eval|dev)([^a-z]|$)", re.IGNORECASE)
 _CHARACTERS_PER_TOKEN = 4.0
@@ -32,10 +34,11 @@ _OPERATIONS_PER_TOKEN = 4 * 135e6
 _TRAINING_SHARE = 0.6
 _ANSWERS_PER_SECOND = 2.0
 _SMALL_ROWS = 1000
+_KINDS_SHOWN = 3
 
 
 class SourceLook(Record):
-    """One source as it was found."""
+    """One source as it was found; `copies` are files with the same content, which are left out."""
 
     path: str
     shape: str
@@ -44,6 +47,12 @@ class SourceLook(Record):
     usable: int
     named_held_out: bool
     held_out: bool = False
+    copies: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> list[str]:
+        """A sentence on each copy."""
+        return [f"{copy} holds the same content as {self.path} and is left out" for copy in self.copies]
 
 
 class Look(Record):
@@ -94,19 +103,34 @@ def look_at(files: Sequence[Path], folder: Path) -> Look:
     looks: list[SourceLook] = []
     lengths: dict[bool, list[int]] = {True: [], False: []}  # of usable rows, by whether the name says held out
     with tempfile.TemporaryDirectory() as scratch:
-        for source, address, reports, rows in look_into(sources, folder, Path(scratch)):
-            looks += [_source_look(r, os.path.relpath(address, folder), source) for r in reports]
-            lengths[source.split == "test"] += [
-                sum(len(m.content) for m in row.messages) for row in rows if row.outcome == "kept"
+        for found in look_into(sources, folder, Path(scratch)):
+            looks += _source_look(found, folder)
+            lengths[found.source.split == "test"] += [
+                sum(len(m.content) for m in row.messages) for row in found.rows if row.outcome == "kept"
             ]
     return _measured(looks, lengths[False], lengths[True], files)
 
 
-def _source_look(report: SourceReport, path: str, source: SourceConfig) -> SourceLook:
-    return SourceLook(
-        path=path, shape=report.shape, why=report.why, rows=report.rows, usable=report.kept,
-        named_held_out=source.split == "test",
-    )  # fmt: skip
+def _source_look(found: FileLook, folder: Path) -> list[SourceLook]:
+    """The file as one source, with all that an archive holds; nothing where it holds no file with records."""
+    if not found.reports:
+        return []
+    shapes = {r.shape for r in found.reports}
+    return [SourceLook(
+        path=os.path.relpath(found.path, folder), shape=shapes.pop() if len(shapes) == 1 else "auto",
+        why=_why(found.reports), rows=sum(r.rows for r in found.reports), usable=sum(r.kept for r in found.reports),
+        named_held_out=found.source.split == "test",
+        copies=tuple(dict.fromkeys(os.path.relpath(path, folder) for path in found.copies if path != found.path)),
+    )]  # fmt: skip
+
+
+def _why(reports: Sequence[SourceReport]) -> str:
+    """Why the shape is what it is; of an archive with members of several shapes, the first few of them."""
+    if len(reports) == 1:
+        return reports[0].why
+    kinds = Counter(f"{r.shape}: {r.why}" for r in reports)
+    more = f"; and {len(kinds) - _KINDS_SHOWN} more" if len(kinds) > _KINDS_SHOWN else ""
+    return "; ".join(f"{n} x {kind}" for kind, n in kinds.most_common(_KINDS_SHOWN)) + more
 
 
 def _measured(looks: Sequence[SourceLook], plain: list[int], named: list[int], files: Sequence[Path]) -> Look:
@@ -224,6 +248,7 @@ def _source_lines(source: SourceLook) -> list[str]:
         f"    - path: {_quoted(source.path)}   # {source.usable:,} of {source.rows:,} rows usable",
         f"      shape: {source.shape}   # {_remark(source.why)}",
     ]
+    text += [f"      # {_remark(sentence)}" for sentence in source.left_out]
     if source.held_out:
         text.append("      split: test   # by its name; auto lets the split decide")
     elif source.named_held_out:
@@ -236,11 +261,11 @@ def _source_lines(source: SourceLook) -> list[str]:
 def _check_lines(look: Look) -> list[str]:
     """A limit on length where the default would quarantine long rows that are there."""
     longest = int(look.longest_characters / 2.5) + _TEMPLATE_TOKENS
-    if longest <= 1024:
+    if longest <= ChecksConfig().max_tokens:
         return []
     return [
         "checks:",
-        f"  max_tokens: {min(2048, longest)}   # the longest row has {look.longest_characters:,} characters",
+        f"  max_tokens: {longest}   # the longest row has {look.longest_characters:,} characters",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
@@ -56,7 +57,9 @@ def _part(text: str) -> tuple[str, float]:
     """Address and weight of one argument; 1 where no weight is given."""
     address, _, weight = text.partition("=")
     try:
-        return address, float(weight or 1)
+        number = float(weight or 1)
     except ValueError:
-        raise UsageError("the weight of a part is not a number", where=text,
-                         remedy="write ds://project/name@1.2.0=3") from None  # fmt: skip
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError("the weight of a part is not a number", where=text, remedy="write ds://project/name@1.2.0=3")
+    return address, number

@@ -12,6 +12,8 @@ from deployments.commands.console import err, out, print_json
 from deployments.environment import quiet
 from tasks.errors import UsageError
 
+_MOST_MINUTES = 365 * 24 * 60.0
+
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
@@ -40,13 +42,16 @@ def init(
     from tasks.adapters.store import write_atomically
 
     check_project(project)
+    _check_minutes(minutes)
     saved = find_template(template, output)
     look = look_at(files, output.resolve().parent)
     text, sizes = describe(look, minutes=minutes, gflops=gemm_gflops(), project=project, template=saved)
     _check_loads(text, output, template)
     write_atomically(output, text)
     if as_json:
-        print_json({"status": "done", "exit_code": 0, "config": str(output), **sizes.model_dump()})
+        left_out = [sentence for source in look.sources for sentence in source.left_out]
+        found = {"config": str(output), "left_out": left_out, **sizes.model_dump()}
+        print_json({"status": "done", "exit_code": 0, **found})
         return
     for source in look.sources:
         err.print(
@@ -54,8 +59,16 @@ def init(
             soft_wrap=True,
             markup=False,
         )
+        for sentence in source.left_out:
+            err.print(sentence, soft_wrap=True, markup=False)
     err.print(sizes.sentence, soft_wrap=True, markup=False)
     out.print(f"wrote {output}\nnext: tuneloop run {output}", soft_wrap=True, markup=False)
+
+
+def _check_minutes(minutes: float) -> None:
+    if minutes > _MOST_MINUTES:
+        raise UsageError("this cannot be a time limit", where=f"--minutes {minutes}", why="the most is a year",
+                         remedy="e.g. --minutes 30")  # fmt: skip
 
 
 def _check_loads(text: str, output: Path, template: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
+from rich.text import Text
 
 from deployments.commands.config import AsJson
 from deployments.commands.console import err, out, print_json
@@ -58,8 +59,10 @@ def list_rows(
         out.print(f"{number:>8,}  {code}", markup=False)
     table = Table("row", "source", "line", "reason", "proposed repair", title=where, header_style="bold")
     for line in lines:
-        table.add_row(*(str(line[n]) for n in ("row_id", "source_uri", "line")), _reason(line), line["repair"])
-    out.print(table if lines else f"{where}: no row is in quarantine" + (f" for {rule}" if rule else ""))
+        cells = (*(str(line[n]) for n in ("row_id", "source_uri", "line")), _reason(line), line["repair"])
+        table.add_row(*map(Text, cells))  # what stands in brackets in a row is text, not a style
+    nothing = Text(f"{where}: no row is in quarantine" + (f" for {rule}" if rule else ""))
+    out.print(table if lines else nothing)
 
 
 @app.command()

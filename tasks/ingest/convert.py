@@ -12,7 +12,7 @@ from tasks.ingest.convert_turns import Converted, NotARow, kind_of, pair_turns, 
 from tasks.ingest.shape_columns import ShapeDecision, value_at
 from tasks.ingest.text import is_damaged
 
-__all__ = ["Converted", "NotARow", "converted", "metadata_of"]
+__all__ = ["Converted", "NotARow", "converted", "has_damaged_name", "metadata_of"]
 
 
 def converted(value: object, decision: ShapeDecision) -> Converted:
@@ -23,6 +23,8 @@ def converted(value: object, decision: ShapeDecision) -> Converted:
     """
     if not isinstance(value, Mapping):
         raise NotARow("not_an_object", f"is {kind_of(value)}, not an object with named fields")
+    if has_damaged_name(value):
+        raise NotARow("invalid_utf8", "the name of a field holds half a surrogate pair, which is no character")
     if decision.shape == "document":
         raise NotARow(
             "no_answer",
@@ -63,6 +65,11 @@ def _pair(value: Mapping[str, Any], decision: ShapeDecision) -> tuple[Message, .
     history = pair_turns(value_at(value, columns["history"]), columns["history"]) if "history" in columns else ()
     turns = (*history, Message(role="user", content=prompt), Message(role="assistant", content=answer))
     return _with_system(value, decision, turns) if "system" in columns else turns
+
+
+def has_damaged_name(value: Mapping[str, Any]) -> bool:
+    """Whether the name of a field cannot be written as UTF-8: such a record says nothing about the shape of a file."""
+    return is_damaged("".join(map(str, value)))
 
 
 def metadata_of(value: object, decision: ShapeDecision) -> dict[str, str]:

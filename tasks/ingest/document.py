@@ -34,7 +34,11 @@ class _Section:
     answers: list[str] = field(default_factory=list)
 
     def is_empty(self) -> bool:
-        return not (self.too_large or self.quote or self.answers or any(t.strip() for t in self.text))
+        return self.is_title() and not any(t.strip() for t in self.text)
+
+    def is_title(self) -> bool:
+        """Whether it asks and answers nothing."""
+        return not (self.too_large or self.quote or self.answers)
 
 
 def read_document(path: Path, part: Part, limits: ReadLimits) -> Iterator[RawRecord]:
@@ -70,7 +74,11 @@ def _lines(stream: BinaryIO, encoding: Encoding, limits: ReadLimits) -> Iterator
 
 
 def read_sections(path: Path, part: Part, limits: ReadLimits) -> Iterator[RawRecord]:
-    """One record for every heading of the second level or below that has something under it."""
+    """One record for every heading of the second level or below that has something under it.
+
+    A heading of the first level, and what stands before every heading, is the book's title with its introduction: a
+    record only where it holds a quote or an answer, or is too large to be looked into.
+    """
     with path.open("rb") as stream:
         lines = _lines(stream, Encoding(part.encoding, part.byte_start), limits)
         yield from section_records(lines, part.encoding, limits)
@@ -80,7 +88,7 @@ def section_records(lines: Iterable[TextLine], encoding: str, limits: ReadLimits
     """The records of Markdown text."""
     index = 0
     for section in _sections(lines, limits.record_bytes):
-        if section.level < 2 or section.is_empty():
+        if section.is_empty() or (section.level < 2 and section.is_title()):
             continue
         raw = "".join(section.lines)
         value, problem = _value(section, limits)

@@ -15,6 +15,7 @@ from tasks.digest import digest_file
 from tasks.errors import DataRefused, UsageError
 from tasks.ingest.archives import Unpacked, unpack
 from tasks.ingest.config import SourceConfig
+from tasks.ingest.convert import has_damaged_name
 from tasks.ingest.formats import HEAD_BYTES, PACKED, format_of
 from tasks.ingest.read import parts, read_records
 from tasks.ingest.records import Part, Problem
@@ -141,7 +142,7 @@ def _decide(file: File, cut: Sequence[Part], redactor: Redactor) -> ShapeDecisio
         return _FIXED[fixed]
     records = (r for part in cut for r in read_records(Path(file.path), file.format, file.where, part))
     # Records that say nothing are passed by, however many they are: what stands behind them decides.
-    readable = (r for r in records if r.problem is None and isinstance(r.value, dict))
+    readable = (r for r in records if r.problem is None and isinstance(r.value, dict) and not has_damaged_name(r.value))
     values = [with_safe_names(r, redactor).value for r in itertools.islice(readable, SAMPLE_RECORDS)]
     if not values:
         return ShapeDecision(source.shape, ("no record of the file can be read",), {"prompt": "", "completion": ""})

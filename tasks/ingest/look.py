@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tasks.adapters.row_files import iter_rows
 from tasks.adapters.sources.local import LocalFiles
@@ -29,19 +30,37 @@ def check_files(sources: Sequence[SourceConfig], base: Path) -> None:
             LocalFiles(source, base, FORMATS).listing()
 
 
-def look_into(
-    sources: Sequence[SourceConfig], base: Path, scratch: Path
-) -> Iterator[tuple[SourceConfig, str, tuple[SourceReport, ...], Iterator[Row]]]:
-    """Source, path, report and rows of every file; personal data in the rows is replaced.
+class FileLook(NamedTuple):
+    """One file as it was found.
+
+    Attributes:
+        reports: one of the file, or of each member where it is an archive.
+        rows: personal data in them is replaced; to be read before the next file is asked for.
+        copies: paths of files with the same content, which a run reads once.
+    """
+
+    source: SourceConfig
+    path: str
+    reports: tuple[SourceReport, ...]
+    rows: Iterator[Row]
+    copies: tuple[str, ...]
+
+
+def look_into(sources: Sequence[SourceConfig], base: Path, scratch: Path) -> Iterator[FileLook]:
+    """Every content once, in the order of the sources.
 
     Args:
         scratch: empty folder for what is written on the way.
     """
     store = Store(str(scratch / "store"), scratch)
-    wanted = [w for number, source in enumerate(sources) for w in _wanted(number, source, base, store)]
-    for one, rows, folder in read_documents(wanted, b"", store):
+    equal: dict[str, list[Wanted]] = {}
+    for number, source in enumerate(sources):
+        for wanted in _wanted(number, source, base, store):
+            equal.setdefault(wanted.document.digest, []).append(wanted)
+    for one, rows, folder in read_documents([same[0] for same in equal.values()], b"", store):
         read = (row for shard in rows.shards for row in iter_rows(folder / shard.file))
-        yield one.source, one.document.address, rows.reports, read
+        copies = tuple(w.document.address for w in equal[one.document.digest][1:])
+        yield FileLook(one.source, one.document.address, rows.reports, read, copies)
 
 
 def _wanted(number: int, source: SourceConfig, base: Path, store: Store) -> Iterator[Wanted]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -17,6 +18,7 @@ from tasks.ingest.records import NOT_UTF8, Part, Problem, RawRecord, ReadLimits,
 from tasks.ingest.text import Encoding, decode, is_damaged, repair_of, width_of
 
 _DELIMITERS = (",", ";", "\t", "|")
+_SEPARATOR = re.compile(r'\ufeff?"?sep=([^\r\n"])"?[\r\n]+', re.IGNORECASE)  # a line of Excel's, above the header
 _UNCLOSED: Problem = ("broken_csv", "a quoted field is opened and never closed")
 _MOST_SHOWN = 4096
 _AHEAD_BYTES = 1 << 20
@@ -51,13 +53,23 @@ class _Table:
         self._stream, self._encoding, self._limit = stream, encoding.name, limits.record_bytes
         self._newline = newline_of(stream, encoding.name)
         self.open_until = 0
-        first = next(line for line in self._lines(encoding.bom_bytes, 1) if line.text.strip("\ufeff \t\r\n"))
-        self._delimiter = _delimiter(first.text)
+        first = self._first(encoding.bom_bytes, 1, where)
+        named = _SEPARATOR.fullmatch(first.text)
+        if named:
+            first = self._first(first.start + first.size, first.number + 1, where)
+        self._delimiter = named[1] if named else _delimiter(first.text)
         header = next(self.rows(first.start, first.number))
-        if header.problem:
-            raise _bad_header(header.problem, where)
+        if problem := header.problem or (NOT_UTF8 if is_damaged(header.text) else None):
+            raise _bad_header(header.text, problem, encoding.name, where)
         self.header = [name.strip() for name in header.fields]
         self.start, self.number = header.start + header.size, header.number + _ends(header.text)
+
+    def _first(self, start: int, number: int, where: str) -> TextLine:
+        """The first line that is not blank."""
+        for line in self._lines(start, number):
+            if line.text.strip("\ufeff \t\r\n"):
+                return line
+        raise _no_header(where)
 
     def _lines(self, start: int, number: int) -> Iterator[TextLine]:
         return text_lines(self._stream, start, number, self._encoding, self._limit, self._newline)
@@ -163,12 +175,22 @@ def _ends(text: str) -> int:
     return text.count("\n") + text.count("\r") - text.count("\r\n")
 
 
-def _bad_header(problem: Problem, where: str) -> DataRefused:
+def _bad_header(text: str, problem: Problem, encoding: str, where: str) -> DataRefused:
+    repair = repair_of(text.encode("utf-8", "surrogateescape")) if problem == NOT_UTF8 and encoding == "utf-8" else ""
     return DataRefused(
         "the header of the table cannot be read",
         where=where,
         why=problem[1],
-        remedy="repair the first line, or export the table again",
+        remedy=repair or "repair the first line, or export the table again",
+    )
+
+
+def _no_header(where: str) -> DataRefused:
+    return DataRefused(
+        "the table has no header",
+        where=where,
+        why="nothing stands below the line that names the separator",
+        remedy="give a file with rows, or take it out of data.sources",
     )
 
 

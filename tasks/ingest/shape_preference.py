@@ -10,6 +10,7 @@ from tasks.ingest.shape_columns import (
     PREFERENCE_PROMPTS,
     TURN_LISTS,
     TWO_ANSWERS,
+    VERDICT_LABELS,
     VERDICTS,
     Columns,
     ShapeDecision,
@@ -38,6 +39,37 @@ def preferences(values: Sequence[object], seen: set[str], overrides: Columns, wh
     if not verdict:
         return []
     return [_judged(values, lower, pair, verdict, overrides, where) for pair in beside if verdict not in pair]
+
+
+def refuse_verdicts(values: Sequence[object], found: ShapeDecision, overrides: Columns, where: str) -> None:
+    """Refuse rows of one answer each with a verdict on it, of which the bad answers would be learned like the good.
+
+    Raises:
+        UsageError: a column says by true and false whether the answer beside it is a good one.
+    """
+    if found.shape in ("preference", "classification"):
+        return
+    rows = [v for v in values if isinstance(v, dict)]
+    lower = by_lower_name({str(name) for row in rows for name in row})
+    for name in (lower[n] for n in VERDICT_LABELS if n in lower):
+        verdicts = {_truth(row.get(name)) for row in rows} - {None}
+        named = name in found.columns.values() or name in overrides.values()
+        if not named and verdicts and verdicts <= {"true", "false"}:
+            raise UsageError(
+                "the rows say of each answer whether it is a good one, and bad answers are not to be learned",
+                where=where,
+                why=f"the column '{name}' holds true and false, as unpaired rows for KTO do",
+                remedy="give the rows with true without this column, or pairs of a good and a bad answer to the same "
+                "prompt as prompt, chosen and rejected; to learn every answer all the same, keep the column as "
+                f"metadata: data.sources[].columns: {{label: {name}}}",
+            )
+
+
+def _truth(value: object) -> str | None:
+    """A verdict in words; None where there is none."""
+    if value is None or value == "":
+        return None
+    return str(value).strip().lower() if isinstance(value, bool | str) else "other"
 
 
 def _explicit(

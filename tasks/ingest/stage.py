@@ -23,7 +23,7 @@ from tasks.ingest.files import Wanted
 from tasks.ingest.formats import FORMATS, extension_of
 from tasks.privacy.policy import privacy_record
 
-REVISION = 3
+REVISION = 4
 REPORT = "sources.json"
 
 

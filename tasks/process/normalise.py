@@ -8,7 +8,7 @@ from typing import Literal
 
 from tasks.contracts import Row
 
-_TRAILING = re.compile(r"[ \t\u00a0]+(?=\n|\Z)")
+_BLANKS = " \t\u00a0"
 # Control characters but for tab and newline, byte order marks, and marks that turn the reading direction.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069]")
 _LINE_ENDS = re.compile(r"\r\n?|\u2028|\u2029|\x85")
@@ -33,7 +33,7 @@ def _text(text: str, form: Literal["NFC", "NFKC"], steps: list[str]) -> str:
         ("line_ends", lambda t: _LINE_ENDS.sub("\n", t)),
         ("control_characters", lambda t: _CONTROL.sub("", t)),
         (f"unicode_{form.lower()}", lambda t: unicodedata.normalize(form, t)),
-        ("trailing_blanks", lambda t: _TRAILING.sub("", t).strip("\n")),
+        ("trailing_blanks", lambda t: "\n".join(line.rstrip(_BLANKS) for line in t.split("\n")).strip("\n")),
         ("outer_blanks", str.strip),
     ):
         new = changed(text)

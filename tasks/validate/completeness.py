@@ -6,7 +6,7 @@ import json
 import re
 
 _FENCE = re.compile(r"^[ \t]*(```|~~~)", re.MULTILINE)
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*("?)', re.DOTALL)  # always matches at a quote: nothing is tried twice
 _SENTENCE_END = re.compile(r"[.!?…]\s|[。！？।؟]")
 _GOES_ON = (",", ";", "(", "[", "{", "–", "—", "&", "=")
 _LIST_LINE = re.compile(r"^\s*(?:[-*+•|>#]|\d+[.)]|[A-Za-z][.)])\s")
@@ -36,9 +36,10 @@ def is_cut(answer: str) -> bool:
 
 def _is_open(text: str) -> bool:
     """More brackets open than closed outside of strings, or a string without an end."""
+    if any(not string[1] for string in _STRING.finditer(text)):
+        return True
     bare = _STRING.sub("", text)
-    opened = bare.count("{") + bare.count("[") - bare.count("}") - bare.count("]")
-    return opened > 0 or '"' in bare
+    return bare.count("{") + bare.count("[") > bare.count("}") + bare.count("]")
 
 
 def is_unfinished(answer: str) -> bool:

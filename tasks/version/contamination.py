@@ -53,7 +53,7 @@ def read_benchmarks(configured: Sequence[BenchmarkConfig], overlap: float) -> Be
     """The questions of all benchmarks.
 
     Raises:
-        UsageError: a file holds no question that can be looked for.
+        UsageError: a file is not UTF-8, or holds no question that can be looked for.
     """
     import numpy as np
 
@@ -125,9 +125,14 @@ def _of_size(
 
 
 def _questions(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            yield _field(line, path, number) if path.suffix in (".jsonl", ".json") and line.strip() else line
+    number = 0
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                yield _field(line, path, number) if path.suffix in (".jsonl", ".json") and line.strip() else line
+    except UnicodeDecodeError as error:
+        raise UsageError("the file of a benchmark is not UTF-8 text", where=f"{path}, behind line {number}",
+                         why=str(error.reason), remedy="save it as UTF-8 and run again") from None  # fmt: skip
 
 
 def _field(line: str, path: Path, number: int) -> str:

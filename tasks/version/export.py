@@ -1,6 +1,7 @@
 """A version's rows in the forms that other tools read: OpenAI chat, ShareGPT, Alpaca, Parquet.
 
-Every form is one that our own readers take back to the same messages. Preference pairs lie in files of their own: a
+Every form is one that our own readers take back to the same messages, but for what ShareGPT cannot say: ids of calls,
+and text and calls in one turn, which come back as two turns. Preference pairs lie in files of their own: a
 file has one shape. CSV is not offered, since it cannot hold a conversation without loss.
 """
 
@@ -158,13 +159,22 @@ def _sharegpt(row: Row) -> dict[str, Any]:
 
 
 def _spoken(message: Message) -> Iterator[dict[str, Any]]:
-    """The turns of one message: ShareGPT has one turn for what is said and one for each call of a tool."""
+    """The turns of one message: one for what is said, and one for its calls of tools, which are a list if several."""
     if message.content or not message.tool_calls:
         yield {"from": _SPEAKERS[message.role], "value": message.content}
-    for call in message.tool_calls:
-        arguments = json.loads(call.arguments) if call.arguments else {}
-        value = json.dumps({"name": call.name, "arguments": arguments}, ensure_ascii=False)
+    calls = [{"name": c.name, "arguments": _arguments(c.arguments)} for c in message.tool_calls]
+    if calls:
+        value = json.dumps(calls if len(calls) > 1 else calls[0], ensure_ascii=False)
         yield {"from": "function_call", "value": value}
+
+
+def _arguments(text: str) -> object:
+    """The arguments of a call as an object; what a model wrote that is none stays the text that it is."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return text
+    return found if isinstance(found, dict) else text
 
 
 def _alpaca(row: Row) -> dict[str, Any]:

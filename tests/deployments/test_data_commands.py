@@ -147,9 +147,12 @@ def test_mix(two_versions: Path) -> None:
     made = run_json("mix", "both", f"{OLD}=3", "ds://proj/other", "--rows", "16")
     assert (made["address"], made["train_rows"]) == ("ds://proj/both@1.0.0", 16)
     assert "ds://proj/both@1.0.0: 16 rows" in run("mix", "both", f"{OLD}=3", "ds://proj/other", "--rows", "16")
-    for parts in ([OLD], [OLD, f"{OLD}=2"], [f"{OLD}=0", "ds://proj/other"], [f"{OLD}=much", "ds://proj/other"]):
+    for parts in ([OLD], [OLD, f"{OLD}=2"], [f"{OLD}=0", "ds://proj/other"]):
         with pytest.raises(UsageError):
             run("mix", "both", *parts)
+    for weight in ("much", "inf", "nan"):
+        with pytest.raises(UsageError, match="not a number"):
+            run("mix", "both", f"{OLD}={weight}", "ds://proj/other")
 
 
 def test_where(two_versions: Path, tmp_path: Path) -> None:

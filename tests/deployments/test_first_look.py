@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tasks.adapters import templates
 from tasks.adapters.templates import SavedTemplate
 from tasks.errors import DataRefused, UsageError
 from tasks.train.recipe import Facts, resolve_recipe
+from tasks.validate.config import ChecksConfig
 from tests.tiny_project import make_rows, write_rows
 
 
@@ -82,11 +84,11 @@ def test_a_template_takes_the_place_of_what_is_proposed(tmp_path: Path) -> None:
 
 
 def test_long_rows_raise_the_limit(tmp_path: Path) -> None:
-    row = {"prompt": "word " * 700, "completion": "fine"}
+    row: dict[str, object] = {"prompt": "word " * 2200, "completion": "fine"}
     write_rows(tmp_path / "long.jsonl", [row, {"prompt": "short one", "completion": "fine"}])
     text, _ = describe(look_at([tmp_path / "long.jsonl"], tmp_path), minutes=5, gflops=400, project="p")
     (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
-    assert load_config(tmp_path / "config.yaml").config.checks.max_tokens > 1024
+    assert load_config(tmp_path / "config.yaml").config.checks.max_tokens > ChecksConfig().max_tokens
 
 
 @pytest.mark.parametrize("minutes", [1, 5, 60])
@@ -187,3 +189,56 @@ def test_the_command_writes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     again = CliRunner().invoke(app, ["init", "cards.csv"])
     assert isinstance(again.exception, UsageError)
     assert CliRunner().invoke(app, ["init", "cards.csv", "--force", "--json"]).exit_code == 0
+
+
+def test_an_archive_is_one_source(tmp_path: Path) -> None:
+    tables = [labelled(tmp_path / f"{n}.csv", 30 + n) for n in range(2)]
+    write_rows(tmp_path / "chats.jsonl", make_rows(20, seed=3))
+    for name, members in (("same.zip", tables), ("mixed.zip", [*tables, tmp_path / "chats.jsonl"])):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for member in members:
+                archive.write(member, member.name)
+        look = look_at([tmp_path / name], tmp_path)
+        (source,) = look.sources
+        count = 61 + 20 * (len(members) - 2)
+        assert (source.path, source.rows, source.usable) == (name, count, count)
+        assert source.shape == ("classification" if members is tables else "auto")
+        text, _ = describe(look, minutes=5, gflops=400, project="p")
+        assert config_from(text, tmp_path / "config.yaml").config.data.sources[0].shape == source.shape
+        assert text.count("- path:") == 1
+
+
+def test_equal_files_count_once_and_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b.csv"):
+        labelled(tmp_path / name, 50)
+    for name in ("a.zip", "b.zip"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(zipfile.ZipInfo("more.csv"), labelled(tmp_path / "more.csv", 60).read_text())
+    done = CliRunner().invoke(app, ["init", "a.csv", "b.csv", "a.zip", "b.zip", "a.csv", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["train_rows_available"] + found["test_rows_available"] == 110
+    assert found["left_out"] == [f"{b} holds the same content as {a} and is left out"
+                                 for a, b in (("a.csv", "b.csv"), ("a.zip", "b.zip"))]  # fmt: skip
+    text = (tmp_path / "config.yaml").read_text(encoding="utf-8")
+    assert "# b.csv holds the same content as a.csv and is left out" in text
+    assert [Path(s.path).name for s in load_config(tmp_path / "config.yaml").config.data.sources] == ["a.csv", "a.zip"]
+
+
+@pytest.mark.parametrize("characters", [9000, 20_000])
+def test_a_limit_on_length_is_written_only_where_it_is_higher_than_the_default(tmp_path: Path, characters: int) -> None:
+    row: dict[str, object] = {"prompt": "w" * characters, "completion": "fine"}
+    write_rows(tmp_path / "long.jsonl", [row, {"prompt": "short one", "completion": "fine"}])
+    text, _ = describe(look_at([tmp_path / "long.jsonl"], tmp_path), minutes=5, gflops=400, project="p")
+    limit = config_from(text, tmp_path / "config.yaml").config.checks.max_tokens
+    assert limit == (ChecksConfig().max_tokens if characters == 9000 else 8011)
+
+
+@pytest.mark.parametrize("minutes", ["inf", "1e300"])
+def test_a_time_limit_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    labelled(tmp_path / "cards.csv", 50)
+    done = CliRunner().invoke(app, ["init", "cards.csv", "--minutes", minutes])
+    assert isinstance(done.exception, UsageError)
+    assert done.exception.where == f"--minutes {float(minutes)}"

@@ -196,3 +196,11 @@ def test_decisions_that_cannot_be_taken(judged: Any, arguments: tuple[str, ...],
 def test_a_home_without_data(registry_home: Path) -> None:
     with pytest.raises(UsageError, match="no data was validated"):
         CliRunner().invoke(app, ["list"], catch_exceptions=False)
+
+
+def test_brackets_in_a_reason_are_shown_as_they_are(judged: Any) -> None:
+    judged([*ROWS[:5], make_row(20, "", messages=(), raw_excerpt="x", outcome="quarantined",
+                                reason="broken_record: [bold]no[/] [/x] JSON", repair="see [1]")])  # fmt: skip
+    text = CliRunner().invoke(app, ["list"], catch_exceptions=False).stdout
+    assert "[bold]no[/]" in "".join(text.split())
+    assert "[/x]" in text

@@ -518,3 +518,23 @@ def test_a_shape_that_a_format_cannot_have_is_refused(read: Reader) -> None:
     for format, shape in (("pdf", "sections"), ("txt", "chat"), ("csv", "document"), ("docx", "alpaca")):
         with pytest.raises(UsageError, match="shape"):
             read(format, pdf(b"x"), shape)
+
+
+def test_a_first_level_heading_with_a_question_or_an_answer_is_a_record(read: Reader) -> None:
+    section = '> Where is it?\n\n```json\n{"intent": "delivery"}\n```\n'
+    records = read("md", f"# Title\n\nIntro.\n\n# One\n\n{section}\n# Two\n\n> no answer\n\n## Three\n\n{section}")
+    assert codes(records) == [None, "no_answer", None]
+    assert [r.line for r in records] == [5, 13, 17]
+    assert codes(read("md", section + "\n# Title\n")) == [None]
+
+
+@pytest.mark.parametrize("mark", ["sep=;", "\ufeffsep=;", "Sep=;", '"sep=;"'])
+def test_the_separator_that_excel_names_above_the_header(read: Reader, mark: str) -> None:
+    content = f'{mark}\r\ntext;label\r\n"a; b, c";x\r\nd, e, f;y\r\n'
+    records = read("csv", content)
+    assert [r.value for r in records] == [{"text": "a; b, c", "label": "x"}, {"text": "d, e, f", "label": "y"}]
+    assert [r.line for r in records] == [3, 4]
+    assert [r.value for r in read("csv", "sep=^\ntext^label\na^x\n")] == [{"text": "a", "label": "x"}]
+    assert [r.value for r in read("csv", "sep=\t\ntext\tlabel\na\tx\n")] == [{"text": "a", "label": "x"}]
+    with pytest.raises(DataRefused, match="no header"):
+        read("csv", f"{mark}\r\n")

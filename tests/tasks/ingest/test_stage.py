@@ -213,3 +213,27 @@ def test_records_behind_many_bad_ones_are_read(tmp_path: Path, bad: str) -> None
     assert (made.counts.kept, made.counts.quarantined) == (2, 1000)
     (report,) = report_of(open_store(tmp_path / "home"), made)
     assert report.shape == "prompt_completion"
+
+
+def test_a_header_that_is_no_text_is_refused_with_the_encoding_it_looks_like(tmp_path: Path) -> None:
+    table = "texte,catégorie\nwhere is my card,card\nhow do I pay,payment\n".encode("cp1252")
+    with pytest.raises(DataRefused, match="header of the table cannot be read") as error:
+        read(tmp_path, ("x.csv", table))
+    assert error.value.where == "x.csv"
+    assert "Windows-1252" in error.value.remedy
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "x.csv").write_bytes(table)
+    (folder / "good.jsonl").write_text(GOOD)
+    data = DataConfig(sources=(SourceConfig(path="data"),))
+    made = read_sources(data, tmp_path, open_store(tmp_path / "home"))
+    assert (made.counts.kept, made.counts.quarantined) == (1, 1)
+
+
+@pytest.mark.parametrize("good", [GOOD, ""])
+def test_a_field_whose_name_is_no_text_costs_its_row(tmp_path: Path, good: str) -> None:
+    bad = '{"prompt":"c","completion":"d","\\ud800":1}\n'
+    first = '{"prompt":"e","completion":"f"}\n'
+    rows = read(tmp_path, ("x.jsonl", bad + good + first))
+    assert [r.outcome for r in rows] == ["quarantined", *["kept"] * (1 + bool(good))]
+    assert rows[0].reason.startswith("invalid_utf8: the name of a field")

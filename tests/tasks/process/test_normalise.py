@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,3 +48,17 @@ def test_ascii_texts_come_to_the_same_form_as_others(text: str, other: str) -> N
     """Plain ASCII texts take a short cut; it must not leave anything that the long way would change."""
     short, long = (normalise(make_row(0, "x" + part + "x"), "NFC").messages[0].content for part in (text, text + other))
     assert long == (short[:-1] + other + "x")
+
+
+@given(st.text(alphabet="ab \n\t\u00a0\u2003", max_size=14))
+def test_trailing_blanks_are_those_before_a_line_end_or_the_end(text: str) -> None:
+    for whole in (f"é{text}", f"é{text}é"):
+        expected = re.sub(r"[ \t\u00a0]+(?=\n|\Z)", "", whole).strip("\n").strip()
+        assert normalise(make_row(0, whole), "NFC").messages[0].content == expected
+
+
+def test_a_run_of_blanks_in_a_line_costs_its_length() -> None:
+    text = "é" + " " * 100_000 + "x"
+    start = time.process_time()
+    assert normalise(make_row(0, text), "NFC").messages[0].content == text
+    assert time.process_time() - start < 1

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import json
+import re
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.validate.completeness import is_cut, is_unfinished
 
@@ -44,3 +50,23 @@ def test_what_is_surely_cut(answer: str, cut: bool) -> None:
 )  # fmt: skip
 def test_what_looks_unfinished(answer: str, unfinished: bool) -> None:
     assert is_unfinished(answer) is unfinished
+
+
+@given(st.text(alphabet='"\\\\{}[]a\n', max_size=14))
+def test_what_is_open_is_what_strings_leave_open(text: str) -> None:
+    """The same as taking out every whole string and looking at what is left, which takes long for many quotes."""
+    whole = '{"a": ' + text
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"', "", whole, flags=re.DOTALL)
+    opened = bare.count("{") + bare.count("[") > bare.count("}") + bare.count("]") or '"' in bare
+    try:
+        json.loads(whole)
+    except ValueError:
+        assert is_cut(whole) is opened
+    else:
+        assert not is_cut(whole)
+
+
+def test_many_quotes_in_a_cut_answer_cost_their_length() -> None:
+    start = time.process_time()
+    assert is_cut('{"reply": "' + '\\"' * 60_000)
+    assert time.process_time() - start < 1

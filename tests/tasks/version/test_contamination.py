@@ -68,3 +68,12 @@ def test_the_key_is_the_content(tmp_path: Path) -> None:
     first = digests([benchmark(tmp_path, "b", QUESTION)])
     assert digests([benchmark(tmp_path, "b", QUESTION)]) == first
     assert digests([benchmark(tmp_path, "b", OTHER)]) != first
+
+
+def test_a_benchmark_in_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "latin.txt"
+    path.write_bytes(f"{QUESTION}\nquelle planète a le plus de lunes connues\n".encode("latin-1"))
+    with pytest.raises(UsageError, match="not UTF-8") as error:
+        read_benchmarks([BenchmarkConfig(name="latin", path=str(path))], 0.5)
+    assert "latin.txt" in error.value.where
+    assert error.value.remedy

@@ -142,3 +142,20 @@ def test_tools_survive_sharegpt_but_for_the_names_of_calls(home: Path, tmp_path:
     assert [(m.role, m.content) for m in back.messages] == [(m.role, m.content) for m in CONVERSATION]
     (call,) = [call for m in back.messages for call in m.tool_calls]
     assert (call.name, json.loads(call.arguments)) == ("find_order", {"number": 12})
+
+
+def test_calls_that_stand_beside_each_other_stay_one_turn_of_sharegpt(home: Path, tmp_path: Path) -> None:
+    calls = (ToolCall(name="find_order", arguments='{"number":12}'), ToolCall(name="find_order", arguments="no json"))
+    turns = (*CONVERSATION[:2], Message(role="assistant", content="", tool_calls=calls), *CONVERSATION[3:])
+    write([*plain(), some_row(60, "", messages=turns, tools=TOOLS)], tmp_path, "sharegpt")
+    (back,) = [row for row in read_back(tmp_path / "train.jsonl") if row.tools]
+    assert [(m.role, m.content) for m in back.messages] == [(m.role, m.content) for m in turns]
+    assert back.messages[2].tool_calls == calls
+
+
+def test_tools_of_openai_pairs_come_back(home: Path, tmp_path: Path) -> None:
+    pair = some_row(50, prompt(50), "good", rejected="bad", tools=TOOLS)
+    write([*plain(), pair], tmp_path, "openai")
+    (back,) = read_back(tmp_path / "train.preference.jsonl")
+    assert json.loads(back.tools) == json.loads(TOOLS)
+    assert (back.messages, back.rejected) == (pair.messages, "bad")
