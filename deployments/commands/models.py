@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 from rich.markdown import Markdown
+from rich.markup import escape
 from rich.table import Table
 
 from deployments.commands.config import AsJson
@@ -56,7 +57,7 @@ def list_models(name: Name, config: ConfigOption = None, as_json: AsJson = False
     if as_json:
         print_json({"status": "done", "exit_code": 0, "name": name, "versions": rows})
         return
-    table = Table("version", "alias", "adapter", "history", title=name, header_style="bold")
+    table = Table("version", "alias", "adapter", "history", title=escape(name), header_style="bold")
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     out.print(table)
@@ -128,6 +129,7 @@ def fetch(base: Annotated[str, typer.Argument(help="smollm2-135m, hf:owner/name@
     model = resolve(base)
     out.print(
         f"{model.name}: {model.parameters / 1e6:.0f}M parameters, digest {model.digest[:12]}, {model.path}",
+        markup=False,
         soft_wrap=True,
     )
 
@@ -167,4 +169,4 @@ def _said(as_json: bool, name: str, text: str, champion: Any) -> None:
             }
         )
     else:
-        err.print(f"{name}: {text}")
+        err.print(f"{name}: {text}", markup=False)

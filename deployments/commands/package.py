@@ -41,7 +41,9 @@ def package(
     if as_json:
         print_json({"status": "done", "exit_code": 0, "name": model, "version": served.version, **made.model_dump()})
         return
-    out.print(f"{model} version {served.version}: {len(made.files)} files in {made.folder}", soft_wrap=True)
+    out.print(
+        f"{model} version {served.version}: {len(made.files)} files in {made.folder}", markup=False, soft_wrap=True
+    )
     if made.merged:
         out.print(
             f"merged: {made.merged.same_answers:.0%} of {made.merged.rows} held-out answers are the same, mean loss "

@@ -39,7 +39,7 @@ def run(
     check_sources(loaded.config)
     home = use_home(loaded.path)
     for name in prepare_home(home):
-        err.print(f"ended what a killed run had left: {name}", style="yellow")
+        err.print(f"ended what a killed run had left: {name}", markup=False, style="yellow")
     if submit:
         _submit(loaded, reason, resume, as_json)
         return
@@ -111,7 +111,7 @@ def show_outcome(outcome: RunOutcome, loaded: LoadedConfig, home: Path, as_json:
         print_json({**summary_json(outcome), "summary": str(page), "next": list(following)})
     console: Callable[..., None] = err.print if as_json else out.print
     console(closing_table(outcome, following))
-    console(f"summary: {outcome.run_url or page}", soft_wrap=True, style="dim")
+    console(f"summary: {outcome.run_url or page}", markup=False, soft_wrap=True, style="dim")
 
 
 def next_commands(outcome: RunOutcome, config: Path) -> tuple[str, str, str]:
@@ -148,4 +148,4 @@ def _submit(loaded: LoadedConfig, reason: str, resume: str, as_json: bool) -> No
     if as_json:
         print_json({"status": "submitted", "exit_code": 0, "run_id": submitted.run_id, "run_url": submitted.url})
     else:
-        out.print(f"handed to the worker: {submitted.url}", soft_wrap=True)
+        out.print(f"handed to the worker: {submitted.url}", markup=False, soft_wrap=True)

@@ -40,15 +40,15 @@ def up(
 
     prepare_home(use_home(config))
     asked = AskedPorts(prefect=prefect_port, mlflow=mlflow_port, gateway=gateway_port)
-    running = start(config, ports=asked, report=lambda line: err.print(line, style="dim", highlight=False))
+    running = start(config, ports=asked, report=lambda line: err.print(line, style="dim", markup=False))
     if as_json:
         print_json({"status": "done", "exit_code": 0, **running.model_dump(mode="json")})
         return
     for note in running.notes:
-        err.print(note, style="yellow", soft_wrap=True)
+        err.print(note, style="yellow", markup=False, soft_wrap=True)
     _print(running.services)
     if running.key_file:
-        out.print(f"key for the gateway: {running.key_file}", soft_wrap=True)
+        out.print(f"key for the gateway: {running.key_file}", markup=False, soft_wrap=True)
 
 
 def down(config: OptionalConfig = None, as_json: AsJson = False) -> None:
@@ -60,7 +60,7 @@ def down(config: OptionalConfig = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"status": "done", "exit_code": 0, "ended": list(ended)})
     else:
-        out.print(f"ended: {', '.join(ended)}" if ended else "nothing was running")
+        out.print(f"ended: {', '.join(ended)}" if ended else "nothing was running", markup=False)
 
 
 def status(config: OptionalConfig = None, as_json: AsJson = False) -> None:
@@ -90,7 +90,7 @@ def serve(
     key_file = use_home(loaded.path) / "keys" / "gateway.key"
     prepare_home(key_file.parent.parent)
     api_keys.ensure_key_file(key_file)
-    out.print(f"key for the gateway: {key_file}", soft_wrap=True)
+    out.print(f"key for the gateway: {key_file}", markup=False, soft_wrap=True)
     port = ["--port", str(gateway_port)] if gateway_port else []
     raise typer.Exit(serve_model(["--model", loaded.config.model_name, "--key-file", str(key_file), *port]))
 
@@ -101,4 +101,4 @@ def _print(services: tuple[Any, ...]) -> None:
         state = Text(f"{s.state} {s.reason}".strip(), style=_COLOURS.get(s.state, "dim"))
         table.add_row(s.name, state, s.url or "", str(s.pid or ""))
     out.print(table)
-    out.print(f"logs: {Path(services[0].log).parent}", soft_wrap=True)
+    out.print(f"logs: {Path(services[0].log).parent}", markup=False, soft_wrap=True)

@@ -22,6 +22,7 @@ from tasks.adapters import request_log
 from tasks.adapters.request_log import LoggedRequest
 from tasks.contracts import Message
 from tasks.errors import TuneloopError
+from tasks.train.failure_report import safe_traceback
 
 DEFAULT_MAX_TOKENS = 512
 log = logging.getLogger("tuneloop.gateway")
@@ -160,5 +161,6 @@ def write_log(prepared: Prepared, done: Done) -> None:
             milliseconds=done.milliseconds,
         )
         request_log.append(logged, subjects, prepared.loaded.key_fingerprint)
-    except Exception:  # the answer was given already: what fails here must not end its stream, and is in the log
-        log.exception("answer %s was not written to the request log", prepared.head["id"])
+    except Exception as error:
+        # The answer was given already: what fails here must not end its stream. The error's text could hold the answer.
+        log.error("answer %s was not written to the request log\n%s", prepared.head["id"], safe_traceback(error))

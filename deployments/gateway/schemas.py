@@ -1,15 +1,36 @@
-"""Shapes of the OpenAI API that the gateway speaks. What it cannot honour is refused, never ignored."""
+"""Shapes of the OpenAI API that the gateway speaks. What it cannot honour is refused, never ignored.
+
+Clients also send parameters with the value that OpenAI takes without them. Such a value asks for nothing, so it is
+accepted where any other value of the parameter is refused.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from tasks.contracts import Message, Record
 
 MAX_MESSAGES = 256
 MAX_TEXT_CHARACTERS = 400_000
+
+
+def _only(value: Any, shown: str) -> AfterValidator:
+    """Accept the value that asks for nothing; refuse others without repeating them."""
+
+    def check(given: Any) -> Any:
+        if given != value:
+            raise PydanticCustomError("cannot_be_honoured", "only {shown} can be honoured here", {"shown": shown})
+        return given
+
+    return AfterValidator(check)
+
+
+_Zero = Annotated[float, _only(0, "0")]
+_False = Annotated[bool, _only(False, "false")]
+_Empty = Annotated[tuple[Any, ...], _only((), "[]")]
 
 
 class TextPart(Record):
@@ -20,15 +41,20 @@ class TextPart(Record):
 
 
 class ChatMessage(Record):
-    """One turn."""
+    """One turn. The fields after `content` come with an answer that a client hands back as it got it."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)] | tuple[TextPart, ...]
+    refusal: None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: _Empty | None = None
+    annotations: _Empty | None = None
 
     def as_message(self) -> Message:
-        """The turn with its parts joined."""
+        """The turn with its parts joined; `developer` is OpenAI's newer word for `system`."""
         content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return Message(role=self.role, content=content)
+        return Message(role="system" if self.role == "developer" else self.role, content=content)
 
 
 class StreamOptions(Record):
@@ -44,7 +70,7 @@ class Metadata(Record):
 
 
 class ChatRequest(Record):
-    """Body of POST /v1/chat/completions. null means: not given."""
+    """Body of POST /v1/chat/completions. null means: not given. Fields from `n` on take only what asks for nothing."""
 
     model_config = ConfigDict(strict=False)
 
@@ -61,6 +87,17 @@ class ChatRequest(Record):
     user: str | None = Field(None, max_length=256)
     metadata: Metadata | None = None
     n: Literal[1] | None = None
+    frequency_penalty: _Zero | None = None
+    presence_penalty: _Zero | None = None
+    logit_bias: Annotated[dict[str, float], _only({}, "{}")] | None = None
+    logprobs: _False | None = None
+    top_logprobs: _Zero | None = None
+    response_format: Annotated[dict[str, Any], _only({"type": "text"}, '{"type": "text"}')] | None = None
+    tools: _Empty | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
+    store: _False | None = None
+    service_tier: Literal["auto", "default"] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> ChatRequest:

@@ -104,7 +104,7 @@ class Child:
             self._next_probe = now + PROBE_SECONDS
             if now - self._began > STEADY_SECONDS:
                 self._attempts = 0
-        elif said.startswith(LOADS) and self.phase == "healthy":
+        elif said.startswith(LOADS):  # no deadline: it lives and says so, and a large model takes its time
             self.phase, self._began = "starting", now
         elif said.startswith(REFUSES) or (self._was_healthy and self.phase != "starting"):
             self.phase, self._next_probe = "unhealthy", now + 1

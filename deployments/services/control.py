@@ -16,6 +16,7 @@ from deployments.config_file import LoadedConfig, load_config
 from deployments.environment import quiet
 from deployments.register import PREFECT_FILE, load_flows, register_deployments
 from deployments.services import state
+from deployments.services.child import LOADS
 from deployments.services.launch import child_environment, last_lines, marked
 from deployments.services.plan import AskedPorts, plan
 from deployments.services.prefect_client import reporting_to
@@ -229,6 +230,8 @@ def _wait(home: Path, request: Request, report: Report, only: tuple[str, ...]) -
         if len(awaited) == len(only) and all(s.state == "healthy" for s in awaited):
             return tuple(current)
         ill_since = {s.name: ill_since.get(s.name, time.monotonic()) for s in current if s.state == "unhealthy"}
+        if any(s.state == "starting" and s.reason.startswith(LOADS) for s in awaited):
+            deadline = time.monotonic() + READY_SECONDS  # a large model takes its time
         _give_up_if_hopeless(home, now, current, ill_since, late=time.monotonic() > deadline)
         time.sleep(_POLL_SECONDS)
 

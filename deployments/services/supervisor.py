@@ -48,14 +48,15 @@ class Supervisor:
         self._request: Request | None = None
         self._seen = 0
         self._written: state.Supervision | None = None
+        self._troubles: dict[str, str] = {}
 
     def run(self) -> None:
         """Work until `stopping` is set, then end every service, the last one first."""
         try:
             while not self.stopping:
-                self._follow_request()
+                self._attempt("the request cannot be followed", self._follow_request)
                 self._tick()
-                self._write()
+                self._attempt("the state of the services cannot be written", self._write)
                 time.sleep(TICK_SECONDS)
         finally:
             for child in reversed(self.children):
@@ -67,21 +68,37 @@ class Supervisor:
         """Signal handler: ask the loop to end."""
         self.stopping = True
 
+    def _attempt(self, trouble: str, step: Callable[[], None]) -> None:
+        """Take a step; the next tick repeats one that failed. That is said once, not with every tick."""
+        try:
+            step()
+        except Exception as error:  # the services, and their trainings, go on: they do not need what failed here
+            said = f"{type(error).__name__}: {error}"
+            if self._troubles.get(trouble) != said:
+                log.exception("%s; it is tried again", trouble)
+            self._troubles[trouble] = said
+        else:
+            self._troubles.pop(trouble, None)
+
     def _follow_request(self) -> None:
+        if not self.home.exists():
+            log.warning("%s was deleted: nothing is wanted any more", self.home)
+            self.stopping = True
+            return
         changed = request_file(self.home).stat().st_mtime_ns
         if changed == self._seen:
             return
-        self._seen, request = changed, read_request(self.home)
-        if request == self._request:
-            return
-        self._request = request
+        request = read_request(self.home)
+        if request != self._request:
+            self._become(self.services_of(request))
+        self._seen, self._request = changed, request
+
+    def _become(self, wanted: tuple[Service, ...]) -> None:
+        for child in [c for c in reversed(self.children) if c.service not in wanted]:
+            log.info("ending %s: it is wanted differently or no longer", child.service.name)
+            child.stop()
+            self.children.remove(child)
         kept = {c.service.name: c for c in self.children}
-        wanted = self.services_of(request)
-        for child in reversed(self.children):
-            if child.service not in wanted:
-                log.info("ending %s: it is wanted differently or no longer", child.service.name)
-                child.stop()
-                del kept[child.service.name]
         self.children = [kept.get(s.name) or Child(s, self.home, self.first_pause_seconds) for s in wanted]
 
     def _tick(self) -> None:

@@ -47,8 +47,11 @@ def promote(model: str, version: int, expected_champion: int | None, actor: str,
 def rollback(model: str, actor: str, reason: str) -> Champion:
     """Exchange champion and previous version.
 
+    A version that a person took out of production is not brought back by this: a repeated rollback would undo the
+    first. The repeat brings the registry's aliases up to date, in case the first one could not.
+
     Raises:
-        UsageError: there is no previous version to go back to.
+        UsageError: there is no previous version to go back to, or a person decided against it.
         ReleaseFailed: someone else changed the champion at the same time.
     """
     current = release_history.champion(model)
@@ -60,6 +63,7 @@ def rollback(model: str, actor: str, reason: str) -> Champion:
             remedy=f"tuneloop models list {model} shows every version; promote one of them",
         )
     restored, left = _adapter_digest(model, current.previous), _adapter_digest(model, current.version)
+    _refuse_barred(model, current, restored)
     with state.engine().begin() as connection:
         _swap(connection, model, current.previous, current.version)
         release_history.append(connection, model, current.version, left, "rolled_back", actor, reason)
@@ -67,6 +71,20 @@ def rollback(model: str, actor: str, reason: str) -> Champion:
         release_history.append(connection, model, current.previous, restored, "promoted", actor, text)
     reconcile(model)
     return Champion(version=current.previous, previous=current.version)
+
+
+def _refuse_barred(model: str, current: Champion, digest: str) -> None:
+    decision = release_history.barred(release_history.history(model), digest)
+    if decision is None:
+        return
+    reconcile(model)
+    how = decision.action.replace("_", " ")
+    raise UsageError(
+        f"version {current.previous} was {how} already; version {current.version} goes on serving",
+        where=model,
+        why=f"{decision.actor} decided so: {decision.reason}",
+        remedy=f"to put it into production again: tuneloop models promote {model} {current.previous} --reason ...",
+    )
 
 
 def reject(model: str, version: int, actor: str, reason: str) -> None:

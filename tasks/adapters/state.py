@@ -30,7 +30,8 @@ def engine() -> sa.Engine:
 @functools.lru_cache(maxsize=8)
 def _engine(url: str, root: Path) -> sa.Engine:
     root.mkdir(parents=True, exist_ok=True)
-    made = sa.create_engine(url, pool_pre_ping=True)
+    # errors are logged: what people asked and what was answered, a statement's parameters, must not stand in them
+    made = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
     if made.dialect.name == "sqlite":
         event.listen(made, "connect", _sqlite_pragmas)
     with claim(root / "locks" / "migrate.lock", "migration of the state database"):

@@ -1,14 +1,14 @@
 """Whether recent requests differ from what the model was trained on: a two-sample test on what is asked and how long.
 
 A text becomes a vector of hashed word and character 4-gram frequencies of length one, together with its length. The
-statistic is the distance between the weighted mean vector of the requests and the mean vector of the training
-version's prompts (a maximum mean discrepancy with a linear kernel, Gretton et al. 2012, JMLR 13:723-773), plus the
-squared standardised difference of the mean log lengths.
+statistic is the distance between the mean vector of the requests and the mean vector of the training version's prompts
+(a maximum mean discrepancy with a linear kernel, Gretton et al. 2012, JMLR 13:723-773), plus the squared standardised
+difference of the mean log lengths.
 
 The p-value comes from a permutation test: requests and prompts are pooled, and as many texts as there were requests
 are drawn at random, again and again. Were the requests drawn from the same source, theirs would be one of these. A
-text that was asked several times counts once in the drawing and by its number in the mean, so that a client that
-repeats itself is not taken for drift.
+text that was asked several times counts once, in the mean, in the drawing and in the number of requests that a
+decision needs, so that a client that repeats itself is not taken for drift.
 
 With enough requests any test finds differences that mean nothing. A finding therefore also has to be larger, beyond
 chance, than the difference between the version's own training and held-out prompts. Pure and seeded.
@@ -19,7 +19,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from tasks.contracts import DriftReport, Record
@@ -67,12 +67,14 @@ class Finding(Record):
 def compare(requests: Sequence[str], prompts: Prompts, question: Question) -> DriftReport:
     """Judge the requests (redacted texts of what users asked) against the training version's prompts.
 
-    Fewer requests than `question.min_requests` decide nothing: `drifted` is False and `p_value` is None.
+    Fewer distinct texts than `question.min_requests` decide nothing: `drifted` is False and `p_value` is None.
     """
-    if len(requests) < question.min_requests or not prompts.train:
-        reason = f"{len(requests)} requests; at least {question.min_requests} are needed to decide anything"
+    texts = list(dict.fromkeys(requests))
+    if len(texts) < question.min_requests or not prompts.train:
+        reason = f"requests {len(requests)}, distinct texts among them {len(texts)}"
+        reason += f"; at least {question.min_requests} distinct ones are needed to decide anything"
         return _report(question, requests, False, None, (reason,), ())
-    found = _test(requests, prompts.every, question.seed)
+    found = _test(texts, prompts.every, question.seed)
     own = max(0.0, _test(prompts.test, prompts.train, question.seed).excess) if prompts.test else 0.0
     drifted = found.p_value <= question.p_value and found.excess > own
     terms = new_terms(requests, prompts.every) if drifted else ()
@@ -84,10 +86,10 @@ def compare(requests: Sequence[str], prompts: Prompts, question: Question) -> Dr
 
 def _test(sample: Sequence[str], reference: Sequence[str], seed: int) -> Finding:
     """Compare a sample with a reference; of each at most MAX_TEXTS texts."""
-    known = list(dict.fromkeys(reference))
+    asked, known = list(dict.fromkeys(sample)), list(dict.fromkeys(reference))
     if len(known) > MAX_TEXTS:
         known = random.Random(seed).sample(known, MAX_TEXTS)
-    observed, null = statistic_and_null(sample[-MAX_TEXTS:], known, seed)
+    observed, null = statistic_and_null(asked[-MAX_TEXTS:], known, seed)
     p_value = (1 + sum(value >= observed for value in null)) / (1 + len(null))
     return Finding(statistic=observed, excess=observed - sorted(null)[len(null) // 2], p_value=p_value)
 
@@ -95,23 +97,19 @@ def _test(sample: Sequence[str], reference: Sequence[str], seed: int) -> Finding
 def statistic_and_null(
     requests: Sequence[str], prompts: Sequence[str], seed: int, permutations: int = PERMUTATIONS
 ) -> tuple[float, list[float]]:
-    """The statistic of the requests, and of `permutations` random draws from the pooled texts."""
+    """The statistic of the distinct requests, and of `permutations` random draws from the pooled distinct texts."""
     import numpy as np
 
-    counts = Counter(requests)
-    asked = list(counts)
-    known = list(dict.fromkeys(prompts))
-    weights = np.array([counts[text] for text in asked], dtype=np.float64) / len(requests)
+    asked, known = list(dict.fromkeys(requests)), list(dict.fromkeys(prompts))
     vectors, lengths = _features([*asked, *known])
     total, total_length, pooled = np.asarray(vectors.sum(axis=0)).ravel(), lengths.sum(), len(asked) + len(known)
     spread = lengths.std() or 1.0
 
     def distance(chosen: Any) -> float:
-        rows, own_lengths = vectors[chosen], lengths[chosen]
-        rest = (total - np.asarray(rows.sum(axis=0)).ravel()) / len(known)
-        words = float(((weights @ rows - rest) ** 2).sum())
-        rest_length = (total_length - own_lengths.sum()) / len(known)
-        return words + _LENGTH_WEIGHT * float((weights @ own_lengths - rest_length) / spread) ** 2
+        own, own_length = np.asarray(vectors[chosen].sum(axis=0)).ravel(), lengths[chosen].sum()
+        words = float(((own / len(asked) - (total - own) / len(known)) ** 2).sum())
+        longer = own_length / len(asked) - (total_length - own_length) / len(known)
+        return words + _LENGTH_WEIGHT * float(longer / spread) ** 2
 
     chance = np.random.default_rng(seed)
     null = [distance(chance.permutation(pooled)[: len(asked)]) for _ in range(permutations)]
@@ -151,15 +149,17 @@ def _reasons(
     requests: Sequence[str], prompts: Prompts, found: Finding, own: float, drifted: bool, question: Question
 ) -> tuple[str, ...]:
     verdict = "differ from" if drifted else "do not differ from"
+    compared = min(MAX_TEXTS, len(set(requests)))
     return (
         f"{len(requests)} requests {verdict} the {len(prompts.every)} prompts of {question.dataset}: "
         f"p = {found.p_value:.3f} (drift from {question.p_value:g} down)",
+        f"distinct texts that were compared: {compared}; a text that was asked again counts once",
         f"distance beyond chance {found.excess:.4f}; between its own training and held-out prompts {own:.4f}",
-        f"median length {_median_length(requests)} characters, in the dataset {_median_length(prompts.every)}",
+        f"median length {_median_length(set(requests))} characters, in the dataset {_median_length(prompts.every)}",
     )
 
 
-def _median_length(texts: Sequence[str]) -> int:
+def _median_length(texts: Collection[str]) -> int:
     return sorted(map(len, texts))[len(texts) // 2]
 
 
@@ -187,7 +187,7 @@ def _report(
 def markdown(report: DriftReport) -> str:
     """The report as people read it."""
     if report.p_value is None:
-        verdict = "Not enough requests to decide"
+        verdict = "Not enough different requests to decide"
     else:
         verdict = "**Drift**: retraining is worth a look" if report.drifted else "No drift"
     lines = [f"# {verdict}", "", f"Model `{report.model}` version {report.version}, trained on `{report.dataset}`.", ""]

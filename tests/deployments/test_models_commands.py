@@ -47,6 +47,14 @@ def test_the_settings_of_its_own_run_count(registry_home: Path, tiny_model: Path
     assert "could not be started" in error.what
 
 
+def test_a_reason_is_said_as_it_was_given(registry_home: Path, tiny_model: Path) -> None:
+    register(tiny_model, 1)
+    reason = "fixed [/v1] route, [ticket 12]"
+    done = CliRunner().invoke(app, ["promote", NAME, "1", "--reason", reason])
+    assert (done.exception, done.exit_code) == (None, 0)
+    assert reason in " ".join(done.stderr.split())
+
+
 def test_an_unknown_version_is_named(registry_home: Path, tiny_model: Path) -> None:
     register(tiny_model, 1)
     _, error = invoke("promote", NAME, "7", "--reason", "r")

@@ -105,7 +105,16 @@ def test_unknown_models_and_urls_get_404(serving: Running) -> None:
 @pytest.mark.parametrize(
     ("change", "param"),
     [
-        ({"tools": []}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"frequency_penalty": 0.5}, "frequency_penalty"),
+        ({"presence_penalty": -1}, "presence_penalty"),
+        ({"logit_bias": {"50256": -100}}, "logit_bias"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"store": True}, "store"),
+        ({"service_tier": "flex"}, "service_tier"),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
+        ({"functions": []}, "functions"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"logprobs": True}, "logprobs"),
         ({"temprature": 1}, "temprature"),
@@ -137,6 +146,50 @@ def test_null_means_not_given(serving: Running) -> None:
         ("temperature", "top_p", "seed", "stop", "stream", "user", "n", "metadata", "stream_options")
     )
     assert serving.post({"model": NAME, "messages": ASK, "max_tokens": 2, **nothing}).status_code == 200
+
+
+def test_what_asks_for_nothing_is_accepted(serving: Running) -> None:
+    plain = {"model": NAME, "messages": ASK, "max_tokens": 4}
+    neutral = {
+        "frequency_penalty": 0,
+        "presence_penalty": 0.0,
+        "logit_bias": {},
+        "logprobs": False,
+        "top_logprobs": 0,
+        "response_format": {"type": "text"},
+        "tools": [],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "store": False,
+        "service_tier": "auto",
+        "n": 1,
+        "metadata": {},
+    }
+    answers = [serving.post({**plain, **more}) for more in ({}, neutral, dict.fromkeys(neutral))]
+    assert [answer.status_code for answer in answers] == [200, 200, 200], answers[1].text
+    assert len({answer.json()["choices"][0]["message"]["content"] for answer in answers}) == 1
+
+
+def test_developer_is_another_word_for_system(serving: Running) -> None:
+    texts = set()
+    for role in ("system", "developer"):
+        answer = serving.post(
+            {"model": NAME, "messages": [{"role": role, "content": "be brief"}, *ASK], "max_tokens": 4}
+        )
+        logged = {request.id: request for request in request_log.recent(NAME, 1)}[answer.json()["id"]]
+        assert logged.prompt[0].role == "system"
+        texts.add(logged.answer)
+    assert len(texts) == 1
+
+
+def test_an_answer_can_be_handed_back_as_it_came(serving: Running) -> None:
+    create = serving.client().chat.completions.create
+    came: Any = create(model=NAME, messages=ASK, max_tokens=3).choices[0].message
+    assert create(model=NAME, messages=[*ASK, came, *ASK], max_tokens=3).choices
+    called = {"role": "assistant", "content": "x", "tool_calls": [{"id": "1"}]}
+    refused = serving.post({"model": NAME, "messages": [*ASK, called, *ASK]})
+    assert refused.status_code == 400
+    assert "tool_calls" in refused.json()["error"]["param"]
 
 
 def test_errors_repeat_nothing_of_the_request(serving: Running) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from deployments.gateway.chat import prepare, write_log
 from deployments.gateway.errors import ApiError
 from deployments.gateway.generation import Done, Generation, Item, Job
 from deployments.gateway.models import Loaded
+from deployments.gateway.schemas import ChatRequest
+from tasks.adapters import state
 from tasks.contracts import BaseModelRef, Message, ServedModel
 from tasks.inference.streaming import Finished
 from tasks.privacy.redact import Redactor
@@ -124,3 +129,19 @@ def test_what_nobody_waits_for_is_not_made_but_what_was_made_is_logged(engine: H
     assert done.finished.completion_tokens <= 2
     assert logged == [done]
     assert never == []
+
+
+def test_an_answer_that_cannot_be_logged_does_not_stand_in_the_gateways_log(
+    registry_home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = ChatRequest.model_validate({"model": "m", "messages": [{"role": "user", "content": SECRET}]})
+    loaded = Loaded(SERVED, Held(), len, Redactor(()), 100, 0)
+    with state.engine().begin() as connection:
+        connection.execute(sa.text("DROP TABLE requests"))
+    write_log(prepare(request, loaded), Done(f"{SECRET} is yours", Finished("stop", 0, 5), 7))
+    assert "was not written to the request log" in caplog.text
+    assert "OperationalError" in caplog.text
+    assert SECRET not in caplog.text
+    with state.engine().connect() as connection, pytest.raises(sa.exc.OperationalError) as missing:
+        connection.execute(sa.text("SELECT * FROM requests WHERE id = :id"), {"id": SECRET})
+    assert SECRET not in str(missing.value)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.services.child import Child
+from deployments.services.child import START_SECONDS, Child
 from deployments.services.ports import free_port
 from deployments.services.spec import Service
 
@@ -57,6 +57,21 @@ def test_loading_is_not_ready_yet(child: Child, said: Path) -> None:
     tick_until(child, "starting", "loading")
     said.write_text('{"status": "serving", "error": null}', encoding="utf-8")
     tick_until(child, "healthy", "")
+
+
+def test_a_model_that_is_loaded_for_long_is_waited_for(child: Child, said: Path) -> None:
+    tick_until(child, "starting", "loading")
+    process = child.process
+    for _ in range(2):
+        child._began -= 10 * START_SECONDS  # the test does not wait that long
+        child.tick(set())
+        assert (child.phase, child.restarts, child.process) == ("starting", 0, process)
+    said.write_text("<!doctype html>", encoding="utf-8")
+    child.tick(set())
+    assert (child.phase, child.restarts) == ("starting", 0)
+    child._began -= 10 * START_SECONDS
+    child.tick(set())
+    assert (child.phase, child.restarts) == ("restarting", 1)
 
 
 def test_ready_without_a_model_says_so(child: Child, said: Path) -> None:

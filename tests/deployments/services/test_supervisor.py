@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ import pytest
 from deployments.services import control, state
 from deployments.services.launch import child_environment, marked
 from deployments.services.ports import free_port
-from deployments.services.spec import Ports, Request, write_request
+from deployments.services.spec import Ports, Request, request_file, write_request
+from deployments.services.supervisor import TICK_SECONDS, Supervisor
 
 STACK = Path(__file__).with_name("fake_stack.py")
 
@@ -133,6 +135,56 @@ def test_a_service_that_cannot_be_looked_after_leaves_the_others_alone(
     logged = capfd.readouterr().err
     assert "two cannot be looked after" in logged
     assert "Traceback" in logged
+
+
+@pytest.fixture
+def alone(home: Path) -> Iterator[Supervisor]:
+    """A supervisor that works in this process and has no services."""
+    request = Request(home=str(home), working_directory=str(home), ports=Ports(prefect=1, worker=2))
+    write_request(request)
+    supervisor = Supervisor(home, lambda _: ())
+    yield supervisor
+    supervisor.stop()
+
+
+def working(supervisor: Supervisor) -> threading.Thread:
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    return thread
+
+
+def test_a_state_that_cannot_be_written_ends_nothing_and_is_written_later(
+    home: Path, alone: Supervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    state.state_file(home).mkdir()
+    thread = working(alone)
+    wait_for(lambda: "cannot be written; it is tried again" in caplog.text)
+    time.sleep(3 * TICK_SECONDS)
+    assert thread.is_alive()
+    assert caplog.text.count("cannot be written") == 1
+    state.state_file(home).rmdir()
+    wait_for(lambda: state.read(home) is not None)
+
+
+def test_a_request_that_cannot_be_read_ends_nothing_and_is_followed_later(
+    home: Path, alone: Supervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    thread = working(alone)
+    wait_for(lambda: state.read(home) is not None)
+    request_file(home).write_text("{", encoding="utf-8")
+    wait_for(lambda: "cannot be followed; it is tried again" in caplog.text)
+    request = Request(home=str(home), working_directory="/elsewhere", ports=Ports(prefect=3, worker=4))
+    write_request(request)
+    wait_for(lambda: (now := state.read(home)) is not None and now.wanted == request.digest)
+    assert thread.is_alive()
+
+
+def test_a_home_that_was_deleted_wants_nothing(home: Path, alone: Supervisor) -> None:
+    thread = working(alone)
+    wait_for(lambda: state.read(home) is not None)
+    home.rename(home.with_name("elsewhere"))
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_children_end_with_a_killed_supervisor(home: Path, stacks: Callable[..., Stack]) -> None:

@@ -74,8 +74,33 @@ def test_rollback_exchanges_champion_and_previous(registry_home: Path, tiny_mode
     decision = barred(release_history.history(NAME), second.adapter_digest)
     assert decision is not None
     assert (decision.action, decision.reason) == ("rolled_back", "rude answers")
-    releases.rollback(NAME, "ann", "it was not the model")
+
+
+def test_a_repeated_rollback_changes_nothing_but_finishes_the_first(registry_home: Path, tiny_model: Path) -> None:
+    champion(tiny_model, 1)
+    second = champion(tiny_model, 2)
+    releases.rollback(NAME, "ann", "rude answers")
+    registry.set_aliases(NAME, {"champion": 2, "previous": 1})  # as if the first had ended before the registry heard
+    before = release_history.history(NAME)
+    with pytest.raises(UsageError, match="version 2 was rolled back already; version 1 goes on serving") as refused:
+        releases.rollback(NAME, "ann", "rude answers")
+    assert "rude answers" in refused.value.why
+    assert f"tuneloop models promote {NAME} 2" in refused.value.remedy
+    assert release_history.champion(NAME) == Champion(version=1, previous=2)
+    assert release_history.history(NAME) == before
+    assert barred(before, second.adapter_digest) is not None
+    assert [v.alias for v in registry.versions(NAME)] == ["champion", "previous"]
+    releases.promote(NAME, 2, 1, "ann", "it was not the model")
     assert barred(release_history.history(NAME), second.adapter_digest) is None
+
+
+def test_a_rejected_version_is_not_brought_back_by_a_rollback(registry_home: Path, tiny_model: Path) -> None:
+    champion(tiny_model, 1)
+    champion(tiny_model, 2)
+    releases.reject(NAME, 1, "ann", "wrong tone")
+    with pytest.raises(UsageError, match="version 1 was rejected already"):
+        releases.rollback(NAME, "ann", "r")
+    assert release_history.champion(NAME) == Champion(version=2, previous=1)
 
 
 def test_rollback_needs_a_previous_version(registry_home: Path, tiny_model: Path) -> None:

@@ -5,7 +5,19 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from tasks.monitor.drift import Prompts, Question, compare, markdown, new_terms, statistic_and_null
+import pytest
+from pydantic import ValidationError
+
+from tasks.monitor.config import MonitorConfig
+from tasks.monitor.drift import (
+    PERMUTATIONS,
+    Prompts,
+    Question,
+    compare,
+    markdown,
+    new_terms,
+    statistic_and_null,
+)
 from tasks.monitor.requests import asked, dataset_prompts
 from tests.tiny_release import make_row
 
@@ -62,8 +74,27 @@ def test_other_lengths_are_reported() -> None:
 
 
 def test_a_client_that_repeats_itself_is_no_drift() -> None:
-    reports = [compare(texts(5, seed=700 + seed) * 8, PROMPTS, QUESTION) for seed in range(5)]
-    assert sum(report.drifted for report in reports) <= 1
+    for repeated in (["ping"] * 30, ["ping", "pong"] * 500, texts(5, seed=700) * 8):
+        report = compare(repeated, PROMPTS, QUESTION)
+        assert (report.drifted, report.p_value, report.requests) == (False, None, len(repeated))
+        assert f"distinct texts among them {len(set(repeated))}; at least 30" in report.reasons[0]
+
+
+def test_a_text_that_is_asked_again_counts_once() -> None:
+    once = [*texts(39, seed=11), "ping"]
+    told, again = compare(once, PROMPTS, QUESTION), compare([*once, *["ping"] * 960], PROMPTS, QUESTION)
+    assert (again.drifted, again.requests) == (False, 1000)
+    assert (again.statistic, again.p_value) == (told.statistic, told.p_value)
+    assert f"compared: {len(set(once))};" in again.reasons[1]
+
+
+def test_the_least_probability_that_can_be_asked_for_is_the_least_that_the_draws_can_show() -> None:
+    least = 1 / (1 + PERMUTATIONS)
+    assert MonitorConfig(p_value=least).p_value == least
+    with pytest.raises(ValidationError, match=r"greater than or equal to 0\.001"):
+        MonitorConfig(p_value=least / 2)
+    strict = QUESTION.model_copy(update={"p_value": least})
+    assert compare(texts(40, seed=3, topics=("coffee",)), PROMPTS, strict).drifted
 
 
 def test_a_difference_as_large_as_the_datasets_own_is_no_drift() -> None:
@@ -78,7 +109,7 @@ def test_too_few_requests_decide_nothing() -> None:
     report = compare(texts(29, seed=3, topics=("coffee",)), PROMPTS, QUESTION)
     assert (report.drifted, report.p_value, report.requests) == (False, None, 29)
     assert "at least 30" in report.reasons[0]
-    assert "Not enough requests" in markdown(report)
+    assert "Not enough different requests" in markdown(report)
 
 
 def test_the_same_texts_give_the_same_report() -> None:
