@@ -10,8 +10,12 @@ from tasks.privacy.recognisers import findings
 from tasks.privacy.spans import Span
 
 _ADDRESS_REACH = 320  # the longest e-mail address has 254 characters
-_TOP_DOMAIN = re.compile(r"\.(?:[^\W\d_]{2,}|xn--[\w-]+)$")
-_JOINED = re.compile(r"(\.(?!xn--)[^\W\d_]{2,})-[^.@]*$")  # no top level domain holds a dash: a word that follows
+# Up to the last label that begins as a top level domain: what stands behind its letters is no part of the address.
+_DOMAIN = re.compile(r".*\.(?:xn--[A-Za-z0-9-]*[A-Za-z0-9]|[^\W\d_]{2,})")
+_VERSION = re.compile(r"v?[0-9]+(?:\.[0-9]+)+")  # of a package, as in react@18.2.0-next.cafe12
+# A recogniser takes what mailboxes hardly ever hold (a field's name and its sign, a path, Markdown) for part of one.
+_AHEAD = re.compile(r"(?:.*[=|/&?*`{}#~^])?[\W_]*")
+_RETURN_PATH = re.compile(r"(?:srs[01]|prvs|btv[0-9]|bounces?)[-+=]", re.IGNORECASE)  # holds an address of its own
 _V4 = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9])")
 _OCTET = 255
 _V4_MIDDLE = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
@@ -36,11 +40,23 @@ _URL_SCORE = 0.97  # above e-mail: `user:word@host.com` in a URL is no address
 
 def emails(text: str) -> Iterator[Span]:
     for offset, word in _words_with_at(text):
-        for start, found_end, score in findings("EMAIL_ADDRESS", word):
-            joined = _JOINED.search(word[start:found_end])
-            end = start + joined.end(1) if joined else found_end
-            if _TOP_DOMAIN.search(word[start:end]):
-                yield Span(start + offset, end + offset, "EMAIL_ADDRESS", score)
+        for start, end, score in findings("EMAIL_ADDRESS", word):
+            local, _, domain = word[start:end].rpartition("@")
+            own = _DOMAIN.match(domain)
+            if own is None or (own.end() < len(domain) and _VERSION.match(domain)):
+                continue
+            first = offset + start + mailbox_start(local)
+            yield Span(first, offset + end - len(domain) + own.end(), "EMAIL_ADDRESS", score)
+
+
+def mailbox_start(local: str) -> int:
+    """Where the mailbox starts in what stands before an `@`: behind `user=`, a path, the `_` and `*` of Markdown.
+
+    A return path of a mail server is one value as a whole: it has the address of a person before its signs.
+    """
+    ahead = _AHEAD.match(local)
+    start = ahead.end() if ahead and not _RETURN_PATH.match(local) else 0
+    return start if start < len(local) else 0
 
 
 def _words_with_at(text: str) -> Iterator[tuple[int, str]]:

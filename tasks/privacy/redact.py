@@ -1,25 +1,25 @@
 """Finds personal data and replaces it, before anything is written.
 
 One scan for what could be personal data at all comes first; only the stretches around such candidates reach the
-recognisers, which are loaded then and not before. In a text that is JSON only the strings are looked at, so that
-numbers stay numbers.
+recognisers, which are loaded then and not before. In a text that is JSON the strings are judged by what they say and
+replaced as they are written, so that it stays JSON; of its numbers only those of cards are replaced, by a string.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from tasks.privacy import gate as gates
+from tasks.privacy import json_text
 from tasks.privacy.addresses import emails, ip_addresses, url_credentials
 from tasks.privacy.config import NAMED_ENTITIES, PATTERN_ENTITIES
 from tasks.privacy.names import names_and_addresses
 from tasks.privacy.national_ids import insurance_numbers
 from tasks.privacy.numbers import NUMBERS, numbers
-from tasks.privacy.replacement import replacement, without_placeholders
+from tasks.privacy.replacement import replacement, without_hashes, without_placeholders
 from tasks.privacy.secret_values import assigned_secrets, keys
 from tasks.privacy.spans import Span, without_overlaps
 from tasks.privacy.subjects import normal_forms, subject_keys
@@ -27,7 +27,6 @@ from tasks.privacy.visible import as_seen
 
 ENTITIES: tuple[str, ...] = PATTERN_ENTITIES
 ACTIONS = ("redact", "mask", "pseudonymise", "drop", "report")
-_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _JSON_STARTS = frozenset("{[ \t\r\n")
 _KEY_REACH = 40
 
@@ -49,6 +48,21 @@ class Cleaned(NamedTuple):
     subjects: tuple[str, ...] = ()
     drop: bool = False
     reported: dict[str, int] = {}  # noqa: RUF012 (a tuple's default, never changed)
+
+
+class _Value(NamedTuple):
+    """A value that was found.
+
+    Args:
+        said: what stands at the span, JSON escapes resolved.
+        depth: in how many JSON strings within one another it stands.
+        is_number: whether it is a JSON number, which cannot hold letters.
+    """
+
+    span: Span
+    said: str
+    depth: int = 0
+    is_number: bool = False
 
 
 class Redactor:
@@ -103,20 +117,20 @@ class Redactor:
         Looks again until nothing is left to replace, since a replacement can part what had been taken for one number;
         each replacement takes away digits, an @ or letters, so this ends.
         """
-        spans = self.find(text, before, keep_numbers=keep_numbers)
-        if not spans:
+        values = self._values(text, before, keep_numbers=keep_numbers)
+        if not values:
             return Cleaned(text, {})
-        reported = Counter(span.entity for span in spans if span.entity in self._reported)
+        reported = Counter(v.span.entity for v in values if v.span.entity in self._reported)
         subjects: set[str] = set()
         counts: Counter[str] = Counter()
-        while spans:
-            subjects.update(self._subjects(text, spans))
-            spans = [span for span in spans if span.entity not in self._reported]
-            if not spans:
+        while values:
+            subjects.update(self._subjects(values))
+            values = [value for value in values if value.span.entity not in self._reported]
+            if not values:
                 break
-            text = self._replaced(text, spans)
-            counts.update(span.entity for span in spans)
-            spans = self.find(text, before, keep_numbers=keep_numbers)
+            text = self._replaced(text, values)
+            counts.update(value.span.entity for value in values)
+            values = self._values(text, before, keep_numbers=keep_numbers)
         drop = any(self.actions[entity] == "drop" for entity in counts)
         return Cleaned(text, dict(counts), tuple(sorted(subjects)), drop, dict(reported))
 
@@ -130,24 +144,49 @@ class Redactor:
 
         Args:
             before: what stands before the text, e.g. the name of the field it comes from; only read as context.
-            keep_numbers: whether a text that is JSON is searched in its strings only.
+            keep_numbers: whether a text that is JSON is searched in its strings, and in numbers long enough for a
+                card's, only.
         """
+        return [value.span for value in self._values(text, before, keep_numbers=keep_numbers)]
+
+    def _values(self, text: str, before: str = "", *, keep_numbers: bool = True) -> list[_Value]:
         if not text or not self.looks:
             return []
         if keep_numbers and text[0] in _JSON_STARTS and text.lstrip()[:1] in ("{", "["):
             may_hold = "\\" in text or (before and _says_secret(before)) or self._seen(text)[2]
-            strings = _json_strings(text) if may_hold else []
-            if strings is not None:
-                return [span for start, end in strings for span in self._find_in_string(text, start, end)]
-        return self._find_plain(text, before)
+            parts = json_text.parts(text) if may_hold else []
+            if parts is not None:
+                return [value for start, end in parts for value in self._values_in_json(text, start, end)]
+        return [_Value(span, text[span.start : span.end]) for span in self._find_plain(text, before)]
 
-    def _replaced(self, text: str, spans: list[Span]) -> str:
+    def _values_in_json(self, text: str, start: int, end: int) -> Iterator[_Value]:
+        """What is found in one string or number of a JSON text, at its place in this text."""
+        before = text[max(0, start - _KEY_REACH) : start]
+        if text[start] != '"':
+            yield from self._card_numbers(text, start, end, before)
+            return
+        inner, start = text[start + 1 : end - 1], start + 1
+        found = self._values(json_text.said(inner), before)
+        places = json_text.places(inner) if found else []
+        for value in found:
+            first, last = start + places[value.span.start], start + places[value.span.end]
+            yield value._replace(span=value.span._replace(start=first, end=last), depth=value.depth + 1)
+
+    def _card_numbers(self, text: str, start: int, end: int, before: str) -> Iterator[_Value]:
+        digits = text[start:end]
+        wanted = frozenset(self.entities) & {"CREDIT_CARD"}
+        for span in numbers(digits, before, wanted, ()):
+            if (span.start, span.end) == (0, len(digits)):
+                yield _Value(_moved(span, start), digits, is_number=True)
+
+    def _replaced(self, text: str, values: list[_Value]) -> str:
         parts: list[str] = []
         done = 0
-        for span in spans:
-            value = text[span.start : span.end]
-            parts += (text[done : span.start], self._replacement(span.entity, value))
-            done = span.end
+        for value in values:
+            new = self._replacement(value.span.entity, value.said)
+            new = json.dumps(new, ensure_ascii=False) if value.is_number else new
+            parts += (text[done : value.span.start], json_text.written(new, value.depth))
+            done = value.span.end
         return "".join((*parts, text[done:]))
 
     def _replacement(self, entity: str, value: str) -> str:
@@ -156,24 +195,11 @@ class Redactor:
         normal = normal_forms(entity, seen, self.phone_regions)[0] if action == "pseudonymise" else ""
         return replacement(entity, seen, normal, action, self._key)
 
-    def _subjects(self, text: str, spans: list[Span]) -> Iterator[str]:
+    def _subjects(self, values: list[_Value]) -> Iterator[str]:
         if not self._key:
             return
-        for span in spans:
-            value = as_seen(text[span.start : span.end])[0]
-            yield from subject_keys(span.entity, value, self.phone_regions, self._key)
-
-    def _find_in_string(self, text: str, start: int, end: int) -> list[Span]:
-        """Findings in one JSON string (quotes at both ends); one with escapes is judged decoded, and as a whole."""
-        inner = text[start + 1 : end - 1]
-        before = text[max(0, start - _KEY_REACH) : start]
-        if "\\" not in inner:
-            return [_moved(span, start + 1) for span in self._find_plain(inner, before)]
-        found = self._find_plain(_unescaped(inner), before)
-        direct = self._find_plain(inner, before)
-        if len(direct) == len(found):
-            return [_moved(span, start + 1) for span in direct]
-        return [Span(start + 1, end - 1, found[0].entity, found[0].score)] if found else []
+        for value in values:
+            yield from subject_keys(value.span.entity, as_seen(value.said)[0], self.phone_regions, self._key)
 
     def _find_plain(self, text: str, before: str) -> list[Span]:
         seen, positions, hits = self._seen(text)
@@ -209,7 +235,7 @@ def _looks(entities: frozenset[str], regions: tuple[str, ...]) -> tuple[tuple[st
     if "EMAIL_ADDRESS" in entities:
         made.append((gates.EMAIL, lambda text, _before: emails(text)))
     if entities & NUMBERS:
-        made.append((gates.NUMBER, lambda text, before: numbers(text, before, entities, regions)))
+        made.append((gates.NUMBER, lambda text, before: numbers(without_hashes(text), before, entities, regions)))
     if "NATIONAL_ID" in entities:
         made.append((gates.INSURANCE, lambda text, _before: _as_national(text)))
     if "IP_ADDRESS" in entities:
@@ -220,7 +246,7 @@ def _looks(entities: frozenset[str], regions: tuple[str, ...]) -> tuple[tuple[st
         made.append((gates.KEY_MARK, lambda text, _before: keys(text)))
         made.append((gates.SECRET_WORD, assigned_secrets))
     if named := entities & set(NAMED_ENTITIES):
-        made.append((gates.LETTER, lambda text, _before: names_and_addresses(text, frozenset(named))))
+        made.append((gates.LETTER, lambda text, _before: names_and_addresses(without_hashes(text), frozenset(named))))
     return tuple(made)
 
 
@@ -230,16 +256,3 @@ def _as_national(text: str) -> Iterator[Span]:
 
 def _moved(span: Span, by: int) -> Span:
     return span._replace(start=span.start + by, end=span.end + by)
-
-
-def _json_strings(text: str) -> list[tuple[int, int]] | None:
-    """Where the strings of a JSON object or array are, quotes included; None for what is no JSON."""
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return [m.span() for m in _JSON_STRING.finditer(text)]
-
-
-def _unescaped(inner: str) -> str:
-    return str(json.loads(f'"{inner}"', strict=False))

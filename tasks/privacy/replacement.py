@@ -6,6 +6,7 @@ No form here is found again by a recogniser: placeholders and pseudonyms hold no
 from __future__ import annotations
 
 import hmac
+import re
 
 from tasks.placeholders import PLACEHOLDER
 from tasks.privacy.recognisers import operator
@@ -13,6 +14,7 @@ from tasks.privacy.recognisers import operator
 BLANK = "\x01"  # no word character, no white space, no separator of digits
 _KEPT_IN_MASK = {"CREDIT_CARD": 4, "PHONE_NUMBER": 4}
 _MASK = 3
+_HASH = re.compile(r"\b(?=[0-9]*[a-f])[0-9a-f]{32}\b")  # as a user's tag is kept, and in the ids of requests
 _SIGN_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 
 
@@ -46,3 +48,8 @@ def _masked(entity: str, value: str) -> str:
 def without_placeholders(text: str) -> str:
     """The text with every placeholder blanked, at the same length."""
     return PLACEHOLDER.sub(lambda found: BLANK * len(found.group()), text) if "<" in text else text
+
+
+def without_hashes(text: str) -> str:
+    """The text with every hash of 32 hexadecimal digits blanked, at the same length: its digits are no number."""
+    return _HASH.sub(lambda found: BLANK * len(found.group()), text)

@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
+from tasks.privacy.addresses import mailbox_start
 from tasks.privacy.numbering_plans import international_forms
 
 IDENTIFIERS = frozenset(
@@ -53,7 +54,10 @@ def normal_forms(entity: str, value: str, regions: tuple[str, ...]) -> tuple[str
         return (_only(str.isalnum, value).upper(),)
     if entity == "IP_ADDRESS":
         return (_ip(value),)
-    if entity in ("EMAIL_ADDRESS", "PERSON", "ADDRESS"):
+    if entity == "EMAIL_ADDRESS":
+        whole = _one_spaced(value).casefold()
+        return tuple(dict.fromkeys((whole[mailbox_start(whole.rpartition("@")[0]) :], whole)))
+    if entity in ("PERSON", "ADDRESS"):
         return (_one_spaced(value).casefold(),)
     return (value.strip(),)
 

@@ -1,7 +1,8 @@
 """Conversation logs: which conversations count, and the question-answer records they become.
 
 Two kinds: the gateway's own request log, and JSON Lines logs of any file source. Records of a JSON Lines log keep
-their fields, so that the shape detection of reading sees them as they are; the user's tag becomes a keyed hash.
+their fields, so that the shape detection of reading sees them as they are; the user's tag becomes a keyed hash. This
+hash, and the id of a logged request, are in each record's `metadata` too, which every row keeps: erasure looks there.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tasks.errors import EnvironmentUnusable, UsageError
 
 _WORDS = {"up": 1.0, "positive": 1.0, "good": 1.0, "down": -1.0, "negative": -1.0, "bad": -1.0}
 _PIECE = 1_000
+_FORM = 2  # of the records of a log: one that was read in another form is read again
 
 
 class RequestLog:
@@ -100,7 +102,7 @@ class LogFiles:
         """Of all files together; empty where the source does not say the version of one."""
         listing = self._files.listing()
         versions = sorted((item.address, item.token) for item in listing.items)
-        return digest_of(versions) if all(token for _, token in versions) else ""
+        return digest_of([_FORM, versions]) if all(token for _, token in versions) else ""
 
     @contextlib.contextmanager
     def _local(self, item: Item) -> Iterator[Path]:
@@ -137,10 +139,13 @@ class LogFiles:
         return ""
 
     def _without_user(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
-        field = self._filter.user_field
-        if not record.get(field):
+        field, given = self._filter.user_field, record.get("metadata")
+        inner = given if isinstance(given, Mapping) else {}  # what is no object says nothing about a row
+        hashed, nested = _hashed(record, field), _hashed(inner, field)
+        if not hashed and not nested:
             return record
-        return {**record, field: request_log.user_hash(str(record[field]))}
+        user = (hashed or nested)[field]
+        return {**record, **hashed, "metadata": {**inner, **nested, "user": user}}
 
 
 def rating_of(value: Any) -> float | None:
@@ -200,4 +205,10 @@ def _conversation(row: sa.RowMapping) -> Mapping[str, Any]:
         "timestamp": _utc(row["at"]).isoformat(),
         "model": row["model"],
     }
-    return {name: value for name, value in record.items() if value}
+    known = {name: value for name, value in record.items() if value}
+    return {**known, "metadata": {name: known[name] for name in ("request", "user") if name in known}}
+
+
+def _hashed(record: Mapping[str, Any], field: str) -> dict[str, str]:
+    """The keyed hash of a user's tag, under its field; empty without one."""
+    return {field: request_log.user_hash(str(record[field]))} if record.get(field) else {}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pickle
 import re
 
@@ -105,6 +106,28 @@ def test_subjects_are_those_that_an_operator_asks_for() -> None:
     assert not set(subjects_of("bob@example.com", REGIONS, KEY)) & set(cleaned.subjects)
     assert cleaned.subjects == tuple(sorted(cleaned.subjects))
     assert "anna" not in "".join(cleaned.subjects)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user=anna@example.com", "email=Anna@example.com", "x|anna@example.com|y", "to/anna@example.com",
+        "_anna@example.com_", "a=b&email=anna@example.com&c=d", "anna@example.com2",
+        json.dumps({"reply": "Contact:\nanna@example.com"}),
+    ],
+)  # fmt: skip
+def test_a_person_is_the_same_whatever_stands_beside_the_address(text: str) -> None:
+    redactor = Redactor(("EMAIL_ADDRESS",), REGIONS, {"EMAIL_ADDRESS": "pseudonymise"}, KEY)
+    plain, cleaned = redactor.clean("anna@example.com"), redactor.clean(text)
+    assert cleaned.subjects == plain.subjects
+    assert PLACEHOLDER.findall(cleaned.text) == [plain.text]
+    assert set(plain.subjects) <= set(subjects_of("anna@example.com", REGIONS, KEY))
+
+
+def test_an_address_that_looks_like_more_is_found_by_how_it_is_typed() -> None:
+    redactor = Redactor(("EMAIL_ADDRESS",), REGIONS, {}, KEY)
+    for typed in ("_anna@example.com", "a/b@example.com", "bounce+anna=example.com@list.org"):
+        assert set(redactor.clean(f"mail {typed}").subjects) & set(subjects_of(typed, REGIONS, KEY)), typed
 
 
 def test_subject_keys_depend_on_key_and_entity() -> None:

@@ -31,6 +31,14 @@ REDACTOR = Redactor(phone_regions=("US", "GB", "DE", "FR", "BE", "AT", "NL", "IN
         ("192.168.1.20 and fe80::1ff:fe23:4567:890a", "<IP_ADDRESS> and <IP_ADDRESS>"),
         ("ａnna＠example.com ０４７１ ２３ ４５ ６７", "<EMAIL_ADDRESS> <PHONE_NUMBER>"),
         ("an\u200bna@exa\u200bmple.com", "<EMAIL_ADDRESS>"),
+        ("see _anna@example.com_ or __anna@example.com__", "see _<EMAIL_ADDRESS>_ or __<EMAIL_ADDRESS>__"),
+        ("anna@example.com_old, anna@example.com2", "<EMAIL_ADDRESS>_old, <EMAIL_ADDRESS>2"),
+        ("anna@example.com_bob@other.org", "<EMAIL_ADDRESS>_<EMAIL_ADDRESS>"),
+        ("anna@example.com-asap anna@bücher.xn--p1ai", "<EMAIL_ADDRESS>-asap <EMAIL_ADDRESS>"),
+        ("user=anna@example.com, x|anna@example.com|y", "user=<EMAIL_ADDRESS>, x|<EMAIL_ADDRESS>|y"),
+        ("to/anna@example.com?email=anna@example.com&c=d", "to/<EMAIL_ADDRESS>?email=<EMAIL_ADDRESS>&c=d"),
+        ("mail='anna@example.com' **Mail**anna@example.com", "mail='<EMAIL_ADDRESS>' **Mail**<EMAIL_ADDRESS>"),
+        ("bounce+anna=example.com@list.org", "<EMAIL_ADDRESS>"),
     ],
 )
 def test_personal_data_is_replaced(text: str, redacted: str) -> None:
@@ -51,6 +59,9 @@ def test_personal_data_is_replaced(text: str, redacted: str) -> None:
         "card 4111 1111 1111 1112",
         "std::vector at 10:30:00",
         "room 1204, 0x80070057",
+        "react@18.2.0-next.cafe12, pkg@v1.0.0.rc1",
+        "1deebd15fce065822b90654986272948 and 2aefec88bb7842f4df74139882683560",
+        "chatcmpl-224656bee57b4936ab2e886397249887",
     ],
 )
 def test_other_numbers_are_left_alone(text: str) -> None:
@@ -63,8 +74,8 @@ def test_counts_are_by_entity() -> None:
 
 
 def test_json_keeps_its_numbers_and_its_form() -> None:
-    text = '{"id": 4155552671,  "phone": "4155552671", "n": 4111111111111111}'
-    assert REDACTOR.redact(text)[0] == '{"id": 4155552671,  "phone": "<PHONE_NUMBER>", "n": 4111111111111111}'
+    text = '{"id": 4155552671,  "phone": "4155552671", "n": 4111111111111112, "at": 1714550400123, "x": 1.50}'
+    assert REDACTOR.redact(text)[0] == text.replace('"4155552671"', '"<PHONE_NUMBER>"')
     assert "4155552671" not in REDACTOR.redact('{"phone": 4155552671}', keep_numbers=False)[0]
 
 
@@ -72,6 +83,53 @@ def test_escapes_in_json_hide_nothing() -> None:
     redacted, counts = REDACTOR.redact('{"to": "anna\\u0040b.com", "note": "a\\nb"}')
     assert json.loads(redacted) == {"to": "<EMAIL_ADDRESS>", "note": "a\nb"}
     assert counts == {"EMAIL_ADDRESS": 1}
+
+
+def test_a_card_number_among_the_numbers_of_json_becomes_a_string() -> None:
+    text = '{"card": 4111111111111111, "all":[4111111111111111,-4111111111111111, 4111111111111111.5], "order": 7}'
+    redacted, counts = REDACTOR.redact(text)
+    assert json.loads(redacted) == {**json.loads(text), "card": "<CREDIT_CARD>",
+                                    "all": ["<CREDIT_CARD>", -4111111111111111, 4111111111111111.5]}  # fmt: skip
+    assert counts == {"CREDIT_CARD": 2}
+    within = json.dumps({"arguments": '{"card": 4111111111111111}'})
+    assert json.loads(json.loads(REDACTOR.redact(within)[0])["arguments"]) == {"card": "<CREDIT_CARD>"}
+    assert Redactor(("EMAIL_ADDRESS",)).redact(text) == (text, {})
+
+
+@pytest.mark.parametrize(
+    ("said", "redacted"),
+    [
+        ("Contact:\nanna@example.com", "Contact:\n<EMAIL_ADDRESS>"),
+        ("Call:\n0171 1234567", "Call:\n<PHONE_NUMBER>"),
+        ('x\n4111 1111 1111 1111 was charged, "sorry" \\ 🙂', 'x\n<CREDIT_CARD> was charged, "sorry" \\ 🙂'),
+        ("an\u200bna@example.com\tand \u00e9", "<EMAIL_ADDRESS>\tand \u00e9"),
+        (json.dumps({"to": "Contact:\nanna@example.com"}), json.dumps({"to": "Contact:\n<EMAIL_ADDRESS>"})),
+    ],
+)
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_value_behind_an_escape_is_replaced_alone(said: str, redacted: str, ascii_only: bool) -> None:
+    text = json.dumps({"reply": said, "n": 1.50}, ensure_ascii=ascii_only)
+    assert REDACTOR.redact(text)[0] == json.dumps({"reply": redacted, "n": 1.50}, ensure_ascii=ascii_only)
+
+
+def test_what_is_not_replaced_keeps_its_escapes() -> None:
+    text = '{"a": "\\u00e9\\/ \\ud83d\\ude00 anna\\u0040example.com \\/\\u00e9"}'
+    assert REDACTOR.redact(text)[0] == text.replace("anna\\u0040example.com", "<EMAIL_ADDRESS>")
+
+
+_SAID = (
+    "a@b.com", "+44 20 7946 0018", "0171 1234567", "4111 1111 1111 1111", "DE89370400440532013000", "10.0.0.1", "\n",
+    "\t", "\\", '"', "\\n", "é", "🙂", "\u200b", "\x7f", "x", " ", "/", "_", "=", "{", "}", "[", "]", ":", "user=", "1",
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(_SAID), max_size=8).map("".join), max_size=3), st.booleans())
+def test_json_is_replaced_as_what_its_strings_say(texts: list[str], ascii_only: bool) -> None:
+    redacted, counts = REDACTOR.redact(json.dumps(texts, ensure_ascii=ascii_only))
+    each = [REDACTOR.redact(text) for text in texts]
+    assert json.loads(redacted) == [text for text, _ in each]
+    assert sum(counts.values()) == sum(sum(found.values()) for _, found in each)
 
 
 def test_only_configured_entities_are_found() -> None:

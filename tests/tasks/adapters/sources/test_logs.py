@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.adapters import request_log
 from tasks.adapters.request_log import LoggedRequest, user_hash
+from tasks.adapters.sources import logs as log_sources
 from tasks.adapters.sources.logs import rating_of, time_of
 from tasks.contracts import Message
 from tasks.errors import UsageError
@@ -46,6 +47,7 @@ def test_requests_become_conversations(tmp_path: Path) -> None:
     assert record["agent"] == "web"
     assert record["timestamp"] == "2026-01-02T00:00:00+00:00"
     assert record["user"] == user_hash("anna")
+    assert record["metadata"] == {"request": "r1", "user": user_hash("anna")}
     assert "anna" not in json.dumps(record)
 
 
@@ -139,6 +141,25 @@ def test_the_tag_of_a_user_is_not_passed_on(logs: Path) -> None:
     assert user_hash("web") in content(synced(logs, tags).documents[0]).decode()
 
 
+def test_a_tag_within_the_metadata_is_not_passed_on_either(tmp_path: Path) -> None:
+    lines = [
+        {"question": "q0", "answer": "a0", "client": "anna", "metadata": {"client": "anna", "channel": "web"}},
+        {"question": "q1", "answer": "a1", "metadata": {"client": "anna"}},
+        {"question": "q2", "answer": "a2", "client": "anna", "metadata": "of anna"},
+        {"question": "q3", "answer": "a3", "metadata": {"channel": "web"}},
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = records(synced(tmp_path, {"path": "a.jsonl", "log": {"user_field": "client"}}).documents[0])
+    tag = user_hash("anna")
+    assert [record["metadata"] for record in found] == [
+        {"client": tag, "channel": "web", "user": tag},
+        {"client": tag, "user": tag},
+        {"user": tag},
+        {"channel": "web"},
+    ]
+    assert "anna" not in json.dumps(found)
+
+
 @pytest.mark.parametrize("plain", ["logs", "logs/*.jsonl"])
 @pytest.mark.parametrize("log", ["logs/a.jsonl", "logs/a*"])
 def test_a_log_in_a_folder_of_files_is_read_as_a_log_alone(logs: Path, plain: str, log: str) -> None:
@@ -175,6 +196,15 @@ def test_logs_that_did_not_change_are_not_read_again(logs: Path) -> None:
     found = synced(logs, source)
     assert len(found.changes.changed) == 1
     assert len(content(found.documents[0]).splitlines()) == 5
+
+
+def test_a_log_whose_records_were_made_in_another_form_is_read_again(
+    logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(log_sources, "_FORM", 1)
+        synced(logs, {"path": "logs", "log": {}})
+    assert len(synced(logs, {"path": "logs", "log": {}}).read) == 1
 
 
 @pytest.mark.parametrize(
