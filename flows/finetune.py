@@ -8,7 +8,7 @@ from prefect import flow
 from flows.sweep import best_settings
 from tasks.config import RunConfig
 from tasks.contracts import Candidate
-from tasks.evaluate.task import evaluate
+from tasks.evaluate.task import compared_fields_at_hand, evaluate
 from tasks.gate.task import gate
 from tasks.outcome.task import refusable
 from tasks.register.task import champion, champion_at_hand, register
@@ -27,6 +27,7 @@ def finetune(config: RunConfig, dataset: str, resume: str = "") -> Candidate:
     """
     rows, base = dataset_at(dataset), resolve_base(config.model)
     champion_at_hand(config.model_name)
+    compared_fields_at_hand(rows, config.evaluate)
     config = best_settings(config, rows, base)
     trained = train(rows, base, config.train, config.model_name, resume)
     report = evaluate(rows, trained, champion(config.model_name, trained.adapter_digest), config.evaluate)

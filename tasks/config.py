@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from tasks.contracts import Record
 from tasks.digest import digest_of
+from tasks.errors import UsageError
 from tasks.evaluate.config import EvaluateConfig
 from tasks.gate.config import GateConfig
 from tasks.ingest.config import DataConfig
@@ -39,7 +40,18 @@ class RunConfig(Record):
     def _possible(self) -> RunConfig:
         """Refuse what could never be trained before any data is read, wherever the configuration came from."""
         refuse_contradictions(self.train)
+        self._refuse_too_few_rows()
         return self
+
+    def _refuse_too_few_rows(self) -> None:
+        sampled, needed = self.evaluate.max_rows, self.gate.min_rows
+        if sampled is not None and sampled < needed:
+            raise UsageError(
+                f"evaluate.max_rows is {sampled}, and the gate refuses what is compared on fewer than {needed} rows",
+                where="evaluate.max_rows",
+                why=f"gate.min_rows is {needed}",
+                remedy=f"set evaluate.max_rows to {needed} or more, leave it out for all rows, or lower gate.min_rows",
+            )
 
     @property
     def model_name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from tasks.adapters.registry_client import client, experiment
 from tasks.contracts import Digest, Record
+from tasks.digest import digest_of
 from tasks.progress import Progress, publish
 
 DIGEST_TAG = "adapter_digest"
@@ -19,6 +21,8 @@ TRAINING_TAG = "training"
 ADAPTER_FOLDER = "adapter"
 _BATCH = 90
 _VALUE_CHARACTERS = 5000
+_KEY_CHARACTERS = 250
+_NOT_IN_A_KEY = re.compile(r"[^\w.\- ]")
 
 
 class Point(Record):
@@ -96,12 +100,23 @@ def _write(run_id: str, entry: RegistryEntry, adapter: Path) -> None:
     said("artifacts written")
 
 
+def registry_key(name: str) -> str:
+    """The name of a parameter or metric as MLflow takes it; different names stay different.
+
+    Keys of people's data are part of such names (`base.field.amount (EUR)`). MLflow refuses most signs, reads a slash
+    as a folder, and takes 250 characters: any other sign becomes its code point between colons (`amount :28:EUR:29:`),
+    and what is too long ends with a digest of the whole name.
+    """
+    key = _NOT_IN_A_KEY.sub(lambda sign: f":{ord(sign[0]):x}:", name)
+    return key if len(key) <= _KEY_CHARACTERS else f"{key[: _KEY_CHARACTERS - 18]}::{digest_of(name)[:16]}"
+
+
 def _write_values(run_id: str, entry: RegistryEntry) -> None:
     from mlflow.entities import Metric, Param
 
     now = int(time.time() * 1000)
-    params = [Param(key, value[:_VALUE_CHARACTERS]) for key, value in entry.params.items()]
-    metrics = [Metric(key, value, now, 0) for key, value in entry.metrics.items()]
+    params = [Param(registry_key(key), value[:_VALUE_CHARACTERS]) for key, value in entry.params.items()]
+    metrics = [Metric(registry_key(key), value, now, 0) for key, value in entry.metrics.items()]
     there = _steps_there(run_id, {point.key for point in entry.curve})
     metrics += [Metric(p.key, p.value, now, p.step) for p in entry.curve if (p.key, p.step) not in there]
     for values, kind in ((params, "params"), (metrics, "metrics")):

@@ -46,6 +46,7 @@ class EvalReport(Record):
     fields: tuple[str, ...] = Field(description="Structured fields that were compared; empty for free text.")
     systems: dict[str, SystemScores]
     differences: dict[str, Estimate] = Field(description="Paired `tuned - other` in the gate's metric, with interval.")
+    notes: tuple[str, ...] = Field((), description="What a reader of the scores has to know besides.")
     champion_version: int | None = Field(None, description="Version that takes part as champion; None without one.")
     seconds: float
 

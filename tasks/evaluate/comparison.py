@@ -85,6 +85,7 @@ def _model_run(store: Store, rows: Sequence[Row], found: SystemAnswers) -> Syste
         retention=found.retention,
         seconds_per_answer=found.seconds_per_answer,
         computed_in=found.computed_in,
+        notes=found.notes,
     )
 
 

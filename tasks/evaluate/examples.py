@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.adapters.json_lines import read_records
 from tasks.contracts import Record
 from tasks.evaluate.report import CANDIDATE, Metric, ScoredRow
 
@@ -25,8 +26,7 @@ def read_examples(answers_file: Path, metric: Metric, count: int = 4) -> tuple[E
     """Examples from a report's answers.jsonl; none if the file is not there."""
     if not answers_file.is_file():
         return ()
-    lines = answers_file.read_text(encoding="utf-8").splitlines()
-    return choose(tuple(ScoredRow.model_validate_json(line) for line in lines), metric, count)
+    return choose(read_records(answers_file, ScoredRow), metric, count)
 
 
 def choose(scored: Sequence[ScoredRow], metric: Metric, count: int) -> tuple[Example, ...]:

@@ -6,6 +6,7 @@ The form is found in the training answers only, so that nothing about the held-o
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -30,7 +31,9 @@ class AnswerForm(Record):
     keys: tuple[str, ...] = Field((), description="Keys of the JSON object in their usual order; empty otherwise.")
     fields: tuple[str, ...] = Field((), description="What is compared for equality; `answer` is the whole answer.")
     text_fields: tuple[str, ...] = Field((), description="Keys with free text.")
-    values: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="Field → values seen in training.")
+    values: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="Key → values seen in training; for keys that repeat."
+    )
 
 
 class Reading(NamedTuple):
@@ -45,7 +48,8 @@ def find_form(answers: Sequence[str], configured: tuple[str, ...] | None = None)
     """The form of the training answers; `configured` names the structured fields instead of finding them.
 
     JSON: at least 95% of the answers are objects with the same keys. A field (or a whole answer) is structured when
-    its values repeat: at least 3 rows per value on average and at most 500 values.
+    its values repeat: at least 3 rows per value on average and at most 500 values. Beside free text, fields that all
+    have a single value are not compared: every answer in the right form would be right.
 
     Raises:
         UsageError: a configured field is not in the answers.
@@ -81,7 +85,7 @@ def read_answer(answer: str, form: AnswerForm) -> Reading:
 def parse_object(text: str) -> dict[str, Any] | None:
     """The JSON object that the text is, or None."""
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -95,7 +99,7 @@ def as_text(value: Any) -> str:
 
 def _first_object(text: str) -> dict[str, Any] | None:
     """The first JSON object inside a text; only the first 20 opening braces are tried, since texts can be hostile."""
-    decoder, position = json.JSONDecoder(parse_constant=_refuse), -1
+    decoder, position = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite), -1
     for _ in range(_MOST_ATTEMPTS):
         position = text.find("{", position + 1)
         if position < 0:
@@ -122,8 +126,14 @@ def _cut_object(text: str) -> dict[str, Any] | None:
     return None
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+def _refuse(number: str) -> NoReturn:
+    raise ValueError(f"{number} is not a finite number")
+
+
+def _finite(number: str) -> float:
+    """The number, if a float can hold it: 1e999 would become infinity, which no JSON text can say."""
+    value = float(number)
+    return value if math.isfinite(value) else _refuse(number)
 
 
 def _common_keys(objects: Sequence[dict[str, Any]], rows: int) -> tuple[str, ...]:
@@ -143,13 +153,15 @@ def _json_form(
 ) -> AnswerForm:
     _check_configured(configured, keys)
     columns = {key: [as_text(o[key]) for o in objects] for key in keys}
-    fields = tuple(k for k in keys if (k in configured if configured is not None else _repeats(columns[k])))
+    repeated = tuple(k for k in keys if (k in configured if configured is not None else _repeats(columns[k])))
+    text_fields = tuple(k for k in keys if k not in repeated)
+    constant = configured is None and all(len(set(columns[k])) == 1 for k in repeated)
     return AnswerForm(
         kind="json",
         keys=keys,
-        fields=fields,
-        text_fields=tuple(k for k in keys if k not in fields),
-        values={k: tuple(sorted(set(columns[k]))) for k in fields},
+        fields=() if constant and text_fields else repeated,
+        text_fields=text_fields,
+        values={k: tuple(sorted(set(columns[k]))) for k in repeated},
     )
 
 

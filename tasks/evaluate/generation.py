@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.adapters.json_lines import read_records
 from tasks.adapters.processes import run_worker
 from tasks.adapters.store import Store, write_atomically
 from tasks.contracts import DatasetVersion
@@ -44,9 +45,8 @@ def answers_of(
 
 def read_answers(store: Store, answers: SystemAnswers) -> Mapping[str, str]:
     """Answers by the digest of the row's messages."""
-    lines = (store.path(answers.uri) / "answers.jsonl").read_text(encoding="utf-8").splitlines()
-    parsed = [AnswerLine.model_validate_json(line) for line in lines]
-    return {line.row: line.answer for line in parsed}
+    lines = read_records(store.path(answers.uri) / "answers.jsonl", AnswerLine)
+    return {line.row: line.answer for line in lines}
 
 
 def _find(store: Store, dataset: DatasetVersion, system: System, config: EvaluateConfig) -> SystemAnswers | None:

@@ -6,6 +6,7 @@ import functools
 import math
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -14,9 +15,13 @@ from tasks.contracts import Record
 from tasks.evaluate.fields import AnswerForm, read_answer
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-# A run of word characters, or one character of a script that is written without spaces (kana, CJK ideographs).
-_WORD = re.compile(r"[぀-ヿ㐀-鿿]|[^\W぀-ヿ㐀-鿿]+")
+# Scripts that are written without spaces: Thai, Lao, Tibetan; Myanmar; Khmer; kana; ideographs; kana of half width.
+_SPACELESS = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+# One character of such a script, or a run of other characters: of a word, or of anything but white space.
+_WORD = re.compile(rf"[{_SPACELESS}]|[^\W{_SPACELESS}]+")
+_TOKEN = re.compile(rf"[{_SPACELESS}]|[^\s{_SPACELESS}]+")
 
 
 class RowScore(Record):
@@ -54,7 +59,9 @@ def token_f1(answer: str, reference: str) -> float:
     """Harmonic mean of precision and recall over the bags of tokens.
 
     The definition of SQuAD v1.1 (Rajpurkar et al. 2016, section 6.1) and of its evaluation script: lower case, without
-    punctuation and the articles a, an, the. Two empty texts are equal (1.0), as in the script of SQuAD 2.0.
+    punctuation and the articles a, an, the. Two empty texts are equal (1.0), as in the script of SQuAD 2.0. Beyond it,
+    as in MLQA (Lewis et al. 2020), punctuation is that of every script, and what is written without spaces is compared
+    by its characters: a whole sentence would be one token there.
     """
     got, want = _squad_tokens(answer), _squad_tokens(reference)
     if not got or not want:
@@ -90,7 +97,13 @@ def perplexity(losses: Sequence[tuple[float, int]]) -> float:
 
 
 def _squad_tokens(text: str) -> list[str]:
-    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+    kept = "".join(sign for sign in text.lower() if not _is_punctuation(sign))
+    return _TOKEN.findall(_ARTICLES.sub(" ", kept))
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_punctuation(sign: str) -> bool:
+    return sign in string.punctuation or unicodedata.category(sign).startswith("P")
 
 
 def _words(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from tasks.contracts import BaseModelRef, DatasetVersion, Precision, Quantizatio
 from tasks.evaluate.config import EvaluateConfig
 
 ANSWERS_STAGE = "answers"
-REVISION = 1
+REVISION = 2
 SystemName = Literal["base", "tuned", "champion"]
 
 
@@ -50,6 +50,7 @@ class SystemAnswers(Record):
     retention: float | None = Field(description="Share of probes answered right; None where they were not asked.")
     seconds_per_answer: float
     computed_in: Precision | None = Field(None, description="Type of the products; None where it was not recorded.")
+    notes: tuple[str, ...] = Field((), description="What changed how it was asked.")
 
 
 class AnswerLine(Record):

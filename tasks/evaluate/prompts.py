@@ -6,10 +6,12 @@ and shows worked examples. It stands in front and is the same for every row, so 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tasks.contracts import Message, Row
 from tasks.evaluate.fields import AnswerForm, read_answer
+
+Fits = Callable[[Sequence[Message], str], bool]  # a prompt, the definitions of its tools
 
 
 def base_prompt(row: Row, form: AnswerForm, examples: Sequence[Row]) -> tuple[Message, ...]:
@@ -19,6 +21,41 @@ def base_prompt(row: Row, form: AnswerForm, examples: Sequence[Row]) -> tuple[Me
     turns = [m for example in examples for m in example.messages if m.role != "system"]
     turns += [m for m in row.prompt if m.role != "system"]
     return (*((Message(role="system", content=system),) if system else ()), *turns)
+
+
+def base_prompts(
+    rows: Sequence[Row], form: AnswerForm, examples: Sequence[Row], fits: Fits
+) -> tuple[list[tuple[Message, ...]], tuple[str, ...]]:
+    """The base model's prompts, and notes on those that have fewer examples because its context ends before.
+
+    The last example of a prompt goes first; a row that does not fit even without any is asked all the same.
+
+    Args:
+        fits: whether a prompt of a row leaves room for the answer in what the model can read.
+    """
+    prompts, shown, beyond = [], [], 0
+    for row in rows:
+        count = len(examples)
+        while not fits(prompt := base_prompt(row, form, examples[:count]), row.tools) and count:
+            count -= 1
+        beyond += not count and not fits(prompt, row.tools)
+        prompts.append(prompt)
+        shown.append(count)
+    return prompts, tuple(_notes(shown, len(examples), beyond))
+
+
+def _notes(shown: Sequence[int], wanted: int, beyond: int) -> Iterator[str]:
+    fewer = sum(count < wanted for count in shown)
+    if fewer:
+        yield (
+            f"{fewer} of {len(shown)} rows leave no room in the base model's context for all {wanted} worked examples: "
+            f"it was shown at least {min(shown)}."
+        )
+    if beyond:
+        yield (
+            f"{beyond} of {len(shown)} rows do not fit into the base model's context even without worked examples: it "
+            "was asked beyond the length it was trained for, and its answers to them can be worse for that alone."
+        )
 
 
 def describe(form: AnswerForm) -> str:

@@ -22,6 +22,7 @@ def report_markdown(report: EvalReport, examples: Sequence[Example]) -> str:
         _scores_table(report),
         "Shares in percent with 95% intervals. Perplexity is that of the reference answers, given the plain rows.",
         computed_in(report),
+        *map(plain, report.notes),
         _differences_table(report),
     ]
     if examples:

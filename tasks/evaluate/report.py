@@ -24,6 +24,7 @@ class SystemRun(Record):
     retention: float | None = None
     seconds_per_answer: float | None = None
     computed_in: Precision | None = None
+    notes: tuple[str, ...] = ()
 
 
 class SystemAnswer(Record):
@@ -90,6 +91,7 @@ def assemble(
         fields=form.fields,
         systems={name: _system_scores(scores[name], runs[name], form) for name in runs},
         differences=differences,
+        notes=tuple(note for run in runs.values() for note in run.notes),
         seconds=seconds,
     )
 

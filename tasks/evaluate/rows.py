@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.adapters.json_lines import read_records
 from tasks.contracts import Message, Row, Split
 from tasks.digest import digest_of
 from tasks.errors import DataRefused
@@ -19,8 +20,7 @@ def read_split(folder: Path, split: Split) -> tuple[Row, ...]:
         DataRefused: there are no rows.
     """
     path = folder / f"{split}.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    rows = [Row.model_validate_json(line) for line in lines if line.strip()]
+    rows = read_records(path, Row) if path.is_file() else []
     if not rows:
         raise DataRefused(
             f"the dataset version has no {split} rows",

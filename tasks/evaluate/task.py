@@ -12,9 +12,23 @@ from tasks.contracts import DatasetVersion, EvalReport, ServedModel, TrainedMode
 from tasks.evaluate.comparison import ANSWERS_FILE, compare
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.examples import read_examples
+from tasks.evaluate.fields import find_form
 from tasks.evaluate.rendering import report_markdown
+from tasks.evaluate.rows import read_split
 
 _STAGE = "evaluate"
+
+
+@task(name="compared fields", task_run_name="compared fields of {dataset.address}", cache_policy=NO_CACHE)
+def compared_fields_at_hand(dataset: DatasetVersion, config: EvaluateConfig) -> None:
+    """Refuse before hours of training a name in `evaluate.fields` that nothing could be compared by after them.
+
+    Raises:
+        UsageError: the training answers have no such field.
+    """
+    if config.fields:
+        training = read_split(Store.open().path(dataset.uri), "train")
+        find_form([row.answer for row in training], config.fields)
 
 
 @task(name=_STAGE, task_run_name="evaluate on {dataset.address}", cache_policy=NO_CACHE)

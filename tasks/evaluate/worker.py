@@ -21,7 +21,7 @@ from tasks.evaluate import retention
 from tasks.evaluate.fields import find_form
 from tasks.evaluate.metrics import perplexity
 from tasks.evaluate.plan import ANSWERS_STAGE, AnswerLine, Plan, ProbeLine, System, SystemAnswers
-from tasks.evaluate.prompts import base_prompt, choose_examples
+from tasks.evaluate.prompts import Fits, base_prompts, choose_examples
 from tasks.evaluate.rows import messages_digest, read_split, sample
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _ask(store: Store, plan: Plan, system: System, folder: Path, *, report: Repo
     report(f"{system.name}: loading", 0, len(rows))
     engine = Engine.load(system.base, Path(system.adapter) if system.adapter else None, system.quantization)
     limit = config.max_new_tokens or longest_answer(engine.tokenizer, training)
-    prompts = _prompts(system, rows, training, plan)
+    prompts, notes = _prompts(system, rows, training, plan, functools.partial(_fits, engine, limit))
     began = time.monotonic()
     answers = engine.generate(
         prompts,
@@ -106,15 +106,26 @@ def _ask(store: Store, plan: Plan, system: System, folder: Path, *, report: Repo
         retention=_probe(engine, folder, config.batch_rows) if config.retention else None,
         seconds_per_answer=seconds,
         computed_in=engine.precision,
+        notes=notes,
     )
 
 
-def _prompts(system: System, rows: Sequence[Row], training: Sequence[Row], plan: Plan) -> list[tuple[Message, ...]]:
+def _prompts(
+    system: System, rows: Sequence[Row], training: Sequence[Row], plan: Plan, fits: Fits
+) -> tuple[list[tuple[Message, ...]], tuple[str, ...]]:
     if not system.described:
-        return [row.prompt for row in rows]
+        return [row.prompt for row in rows], ()
     form = find_form([row.answer for row in training], plan.config.fields)
     examples = choose_examples(training, form, plan.config.examples_for_base)
-    return [base_prompt(row, form, examples) for row in rows]
+    return base_prompts(rows, form, examples, fits)
+
+
+def _fits(engine: Engine, limit: int, prompt: Sequence[Message], tools: str) -> bool:
+    """Whether prompt and answer lie within the positions that the model was trained on."""
+    from tasks.tokens import encode_prompt
+
+    positions: int = getattr(engine.model.config, "max_position_embeddings", sys.maxsize)
+    return len(encode_prompt(engine.tokenizer, prompt, tools)) + limit <= positions
 
 
 def _perplexity(engine: Engine, system: System, rows: Sequence[Row], batch_rows: int) -> float:

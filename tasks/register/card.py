@@ -107,6 +107,7 @@ def _limits(trained: TrainedModel, report: EvalReport) -> str:
         "",
         f"- The gate compared {report.metric}: {report.metric_reason}",
         f"- {report.rows} of {report.rows_available} held-out rows were evaluated.",
+        *(f"- {note}" for note in report.notes),
         "- Personal data was replaced in training and evaluation; what the model makes of it was not measured.",
     ]
     lines += [f"- Decided at run time: {what}: {why}" for what, why in trained.decisions.items()]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.adapters.json_lines import read_records
 from tasks.contracts import Record, Row, ServedModel
 from tasks.digest import digest_file
 from tasks.errors import UsageError
@@ -50,8 +51,7 @@ def check_out(out: Path) -> None:
 def held_out_rows(dataset: Path) -> list[Row]:
     """Held-out rows of a dataset version's folder."""
     path = dataset / "test.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [Row.model_validate_json(line) for line in lines if line.strip()]
+    return read_records(path, Row) if path.is_file() else []
 
 
 def make_package(served: ServedModel, rows: Sequence[Row], card: str, out: Path, *, merged: bool) -> Package:

@@ -40,7 +40,7 @@ def main() -> None:
 def read_prompts(options: Any) -> list[Turns]:
     """The conversations to answer, from the command line or a file."""
     if options.prompts:
-        lines = options.prompts.read_text(encoding="utf-8").splitlines()
+        lines = options.prompts.read_text(encoding="utf-8").split("\n")  # JSON may hold other separators of lines
         return [json.loads(line)["messages"] for line in lines if line.strip()]
     if not options.question:
         sys.exit("give a question, or --prompts FILE")

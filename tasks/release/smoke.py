@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tasks.adapters.candidate_server import Reply
+from tasks.adapters.json_lines import read_records
 from tasks.chat_template import uses_tools
 from tasks.contracts import Message, Record, Row
 
@@ -36,8 +37,7 @@ class _Completion(Record, extra="ignore"):
 
 def pick_prompts(test_file: Path, rows: int) -> tuple[tuple[Message, ...], ...]:
     """Prompts of up to `rows` held-out rows, evenly spread over the file; without tools, which the server refuses."""
-    lines = [line for line in test_file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    asked = [row for row in map(Row.model_validate_json, lines) if not uses_tools(row.messages, row.tools)]
+    asked = [row for row in read_records(test_file, Row) if not uses_tools(row.messages, row.tools)]
     count = min(rows, len(asked))
     return tuple(asked[index * len(asked) // count].prompt for index in range(count))
 

@@ -13,10 +13,12 @@ import pytest
 
 from tasks.adapters import registry, release_history, releases
 from tasks.adapters.registry_client import client, experiment
+from tasks.adapters.store import Store
 from tasks.contracts import Message, RegisteredModel
 from tasks.errors import EnvironmentUnusable, ModelUnavailable, UsageError
+from tasks.register.record import entry
 from tests.tiny_model import make_tiny_model
-from tests.tiny_release import NAME, champion, make_evidence, register
+from tests.tiny_release import CONFIG, NAME, champion, make_evidence, register
 
 ROOT = Path(__file__).parents[3]
 
@@ -35,6 +37,31 @@ def test_a_version_holds_lineage_scores_curve_and_card(registry_home: Path, tiny
     assert lineage["base_digest"] == make_evidence(tiny_model, 1).trained.base.digest
     assert "+40 points" in registry.text(NAME, 1, "model_card.md")
     assert "max_rows: null" in registry.text(NAME, 1, "config.yaml")
+
+
+def test_names_that_mlflow_refuses_are_written_in_signs_that_it_takes(registry_home: Path, tiny_model: Path) -> None:
+    names = (
+        "@type",
+        "amount (EUR)",
+        "amount :28:EUR:29:",
+        "urgent?",
+        "a//b",
+        "a/b",
+        "..",
+        "größe",
+        "x" * 300,
+        "x" * 301,
+    )
+    evidence = make_evidence(tiny_model, 1)
+    scores = evidence.report.systems["base"].model_copy(update={"per_field": dict.fromkeys(names, 0.5)})
+    report = evidence.report.model_copy(update={"systems": dict.fromkeys(evidence.report.systems, scores)})
+    told = entry(NAME, evidence.model_copy(update={"report": report}), {**CONFIG, "map": {"@id (x)": "y"}}, "{}")
+    made = registry.register(told, Store.open().path(evidence.trained.uri))
+    run = client().get_run(made.run_id)
+    assert len([key for key in run.data.metrics if key.startswith("base.field.")]) == len(names)
+    assert {"base.field.amount :28:EUR:29:", "base.field.größe", "base.field.:40:type"} <= set(run.data.metrics)
+    assert run.data.params["map.:40:id :28:x:29:"] == "y"
+    assert "amount (EUR)" in registry.text(NAME, 1, "evaluation.json")
 
 
 def test_a_version_links_to_its_page_where_people_see_mlflow(

@@ -98,3 +98,22 @@ def test_the_form_does_not_depend_on_the_order(answers: list[str], random: objec
     shuffled = list(answers)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert find_form(shuffled) == find_form(answers)
+
+
+def test_fields_with_a_single_value_prove_nothing_beside_free_text() -> None:
+    answers = [json.dumps({"type": "reply", "text": f"The text of answer {i}."}) for i in range(30)]
+    form = find_form(answers)
+    assert (form.fields, form.text_fields, form.values) == ((), ("text",), {"type": ("reply",)})
+    assert read_answer(answers[3], form) == ({}, "The text of answer 3.", True)
+    assert read_answer('{"type":"reply","text":"x"}', form).text == "x"
+    assert find_form(answers, ("type",)).fields == ("type",)
+    beside = [json.dumps({"type": "reply", "urgent": i % 2, "text": f"Text {i}."}) for i in range(30)]
+    assert find_form(beside).fields == ("type", "urgent")
+    assert find_form(['{"type":"reply"}'] * 9).fields == ("type",)
+
+
+def test_a_number_that_no_float_holds_is_no_json() -> None:
+    form = find_form([json.dumps({"amount": i % 3, "text": f"Text {i}."}) for i in range(30)])
+    for answer in ('{"amount":1e999,"text":"a"}', 'Sure: {"amount":-1e999,"text":"a"}', '{"amount":[1e999],"te'):
+        assert read_answer(answer, form) == ({}, "", False)
+    assert read_answer('{"amount":1e2,"text":"a"}', form).values == {"amount": "100.0"}

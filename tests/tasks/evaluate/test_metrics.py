@@ -49,6 +49,33 @@ def test_squad_f1_ignores_case_articles_and_punctuation() -> None:
     assert token_f1("", "") == 1.0
     assert token_f1("the", "a") == 1.0
     assert token_f1("one two", "two three") == 0.5
+    assert token_f1("„Don’t“ – he said…", "dont he said") == 1.0
+    assert token_f1("🙂", "🙁") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "score"),
+    [
+        ("東京です。", "東京", 2 / 3),
+        ("我们会检查发票", "我们会检查账单。", 10 / 14),
+        ("ขอบคุณ", "ขอบคุณค่ะ", 12 / 15),
+        ("ຂອບໃຈ", "ຂອບ", 6 / 8),
+        ("សូម", "សូមអ", 6 / 7),
+        ("ကျေး", "ကျ", 4 / 6),
+        ("die 東京 Reise", "東京 Reise", 6 / 7),
+    ],
+)
+def test_what_is_written_without_spaces_is_compared_by_its_characters(
+    answer: str, reference: str, score: float
+) -> None:
+    assert token_f1(answer, reference) == pytest.approx(score)
+    assert 0 < rouge_l(answer, reference) < 1
+
+
+def test_other_scripts_are_compared_by_words() -> None:
+    assert token_f1("हिन्दी भाषा।", "हिन्दी भाषा") == 1.0
+    assert token_f1("हिन्दी", "हिन्द") == 0.0
+    assert token_f1("안녕 하세요", "안녕 친구") == 0.5
 
 
 def test_rouge_l_follows_the_longest_common_subsequence() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tasks.evaluate.fields import find_form
-from tasks.evaluate.prompts import base_prompt, choose_examples, describe
+from tasks.evaluate.prompts import Fits, base_prompt, base_prompts, choose_examples, describe
 from tests.tasks.evaluate.answer_rows import row, tickets
 
 TRAINING = tickets(30)
@@ -44,3 +44,23 @@ def test_a_rows_own_system_message_and_earlier_turns_are_kept() -> None:
 def test_free_text_without_examples_is_asked_plainly() -> None:
     form = find_form([f"text {i}" for i in range(20)])
     assert base_prompt(row("hello", "text 1"), form, []) == row("hello", "text 1").prompt
+
+
+def test_examples_that_leave_no_room_are_not_shown_and_it_is_said() -> None:
+    examples = choose_examples(TRAINING, FORM, 2)
+    short, longer = TRAINING[0], row("and " * 40, TRAINING[0].answer)
+
+    def fits(limit: int) -> Fits:
+        return lambda prompt, _tools: sum(len(m.content) for m in prompt) <= limit
+
+    full = [base_prompt(r, FORM, examples) for r in (short, longer)]
+    lengths = [sum(len(m.content) for m in prompt) for prompt in full]
+    assert base_prompts((short, longer), FORM, examples, fits(lengths[1])) == (full, ())
+    prompts, (note,) = base_prompts((short, longer), FORM, examples, fits(lengths[1] - 1))
+    assert prompts == [full[0], base_prompt(longer, FORM, examples[:1])]
+    assert note.startswith("1 of 2 rows leave no room")
+    assert note.endswith("shown at least 1.")
+    prompts, notes = base_prompts((short, longer), FORM, examples, fits(len(describe(FORM)) + 60))
+    assert prompts == [base_prompt(r, FORM, ()) for r in (short, longer)]
+    assert ["at least 0" in notes[0], notes[1].startswith("1 of 2 rows do not fit")] == [True, True]
+    assert base_prompts((short,), FORM, (), fits(0))[1][0].startswith("1 of 1 rows do not fit")

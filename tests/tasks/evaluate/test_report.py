@@ -96,6 +96,25 @@ def test_examples_show_gains_and_losses(tmp_path: Path) -> None:
     assert read_examples(tmp_path / "none.jsonl", "exact_match") == ()
 
 
+def test_an_answer_with_other_separators_of_lines_is_shown(tmp_path: Path) -> None:
+    scored, _ = scored_and_report(base="first\u2028second\u0085third")
+    path = tmp_path / "answers.jsonl"
+    path.write_text("".join(s.model_dump_json() + "\n" for s in scored), encoding="utf-8")
+    assert read_examples(path, "exact_match", 1)[0].before == "first\u2028second\u0085third"
+
+
+def test_notes_on_how_a_model_was_asked_are_shown() -> None:
+    runs = {
+        name: SystemRun(answers=tuple(r.answer for r in ROWS), notes=(f"{name} is * so",)) for name in ("base", "tuned")
+    }
+    report = assemble(
+        score_rows(ROWS, runs, FORM), runs, FORM,
+        uri="u", digest="d", champion_version=None, rows_available=30, seed=1, seconds=0,
+    )  # fmt: skip
+    assert report.notes == ("base is * so", "tuned is * so")
+    assert "\n\nbase is \\* so\n\n" in report_markdown(report, ())
+
+
 def test_markdown_shows_numbers_and_interprets_no_answer() -> None:
     scored, report = scored_and_report()
     text = report_markdown(report, choose(scored, "exact_match", 2))

@@ -35,3 +35,9 @@ def test_samples_are_seeded_and_keep_the_order() -> None:
 def test_prompt_text_holds_all_turns_but_the_system_message() -> None:
     multi = row("and now?", "yes", earlier=[("system", "be brief"), ("user", "hello"), ("assistant", "hi")])
     assert prompt_text(multi) == "hello\nhi\nand now?"
+
+
+def test_a_row_with_other_separators_of_lines_is_one_row(tmp_path: Path) -> None:
+    rows = [row("one\u0085two", "three\u2028four\u2029five", 1)]
+    write_dataset(tmp_path, rows, rows)
+    assert read_split(tmp_path, "test") == tuple(rows)

@@ -13,10 +13,11 @@ from prefect.client.orchestration import get_client
 from tasks import progress
 from tasks.adapters.store import Store, write_atomically
 from tasks.contracts import BaseModelRef, DatasetVersion, EvalReport, GateDecision, Record, Row, TrainedModel
+from tasks.errors import UsageError
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.plan import ANSWERS_STAGE, AnswerLine, System, SystemAnswers, systems_of
 from tasks.evaluate.rows import messages_digest
-from tasks.evaluate.task import evaluate
+from tasks.evaluate.task import compared_fields_at_hand, evaluate
 from tasks.gate.config import GateConfig
 from tasks.gate.task import gate
 from tests.tasks.evaluate.answer_rows import tickets, version_of, write_dataset
@@ -131,3 +132,16 @@ def test_a_model_of_shuffled_labels_is_refused_with_artifacts_and_one_event(
     assert "**tuned**" in artifacts["evaluation"]
     assert "refused (2 of 8 rules)" in artifacts["gate"]
     assert names == {"evaluate on ds://desk/main@1.0.0", "gate for ds://desk/main@1.0.0"}
+
+
+def test_a_misspelt_field_is_refused_before_a_training(
+    prefect_for_doors: None, parts: tuple[DatasetVersion, TrainedModel]
+) -> None:
+    @flow
+    def look(fields: tuple[str, ...] | None) -> None:
+        compared_fields_at_hand(parts[0], EvaluateConfig(fields=fields))
+
+    look(None)
+    look(("team",))
+    with pytest.raises(UsageError, match="no field 'taem'"):
+        look(("taem",))

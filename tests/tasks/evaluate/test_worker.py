@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ from tasks.evaluate import worker
 from tasks.evaluate.comparison import ANSWERS_FILE, compare
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.generation import answers_of, read_answers
-from tasks.evaluate.plan import Plan, System, systems_of
+from tasks.evaluate.plan import AnswerLine, Plan, System, SystemAnswers, systems_of
 from tasks.evaluate.report import ScoredRow
 from tasks.evaluate.rows import messages_digest
 from tasks.inference.precision import native_precision
@@ -126,6 +128,35 @@ def test_the_longest_answer_comes_from_the_training_rows(
     longest = max(len(encode_answer(tokenizer, r.prompt, r.answer)) for r in TRAIN)
     assert answers.max_new_tokens == longest + 16
     assert (answers.rows, answers.retention) == (2, None)
+
+
+def test_the_base_is_not_asked_beyond_its_context(
+    store: Store, dataset: DatasetVersion, tiny_model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "short"
+    shutil.copytree(tiny_model, path)
+    settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    (path / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": 220}), encoding="utf-8")
+    base = BaseModelRef(name="s", path=str(path), digest="5" * 64, tokenizer_digest="5" * 64, parameters=1)
+    config = EvaluateConfig(max_new_tokens=2, retention=False, examples_for_base=8)
+    plan = Plan(dataset=dataset, config=config, systems=(System(name="base", base=base, described=True),))
+    (note,) = worker.answer_all(store, plan, say_nothing)["base"].notes
+    assert note.startswith("6 of 6 rows leave no room in the base model's context for all 8 worked examples")
+
+
+def test_an_answer_with_other_separators_of_lines_is_read(store: Store) -> None:
+    def make(folder: Path) -> SystemAnswers:
+        worker._write(folder / "answers.jsonl", [AnswerLine(row="r", answer="a\u2028b\u0085c")])
+        return SystemAnswers(
+            uri=store.uri("answers", "k"),
+            rows=1,
+            max_new_tokens=9,
+            perplexity=3.0,
+            retention=None,
+            seconds_per_answer=0.1,
+        )
+
+    assert read_answers(store, store.produce("answers", "k", SystemAnswers, make)) == {"r": "a\u2028b\u0085c"}
 
 
 def test_a_comparison_from_references_to_a_stored_report(

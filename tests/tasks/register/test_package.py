@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -17,10 +18,11 @@ from tasks.adapters.store import Store
 from tasks.contracts import Quantization, ServedModel
 from tasks.errors import UsageError
 from tasks.inference.engine import Engine
+from tasks.register import package_script
 from tasks.register.package import held_out_rows, make_package
 from tasks.register.package_merge import MergeDifference
 from tasks.register.package_readme import readme
-from tests.tiny_release import NAME, champion
+from tests.tiny_release import NAME, champion, write_rows
 
 
 @pytest.fixture
@@ -133,3 +135,13 @@ def test_the_command(served: ServedModel, tmp_path: Path, monkeypatch: pytest.Mo
     assert "+40 points" in (tmp_path / "p" / "MODEL_CARD.md").read_text()
     again = CliRunner().invoke(app, ["models", "package", NAME, "--out", str(tmp_path / "p")])
     assert isinstance(again.exception, UsageError)
+
+
+def test_held_out_rows_and_prompts_with_other_separators_of_lines(tmp_path: Path) -> None:
+    text = "one\u2028two\u0085three"
+    write_rows(tmp_path / "test.jsonl", [text])
+    assert [row.prompt[0].content for row in held_out_rows(tmp_path)] == [text]
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(json.dumps({"messages": [{"role": "user", "content": text}]}, ensure_ascii=False) + "\n")
+    options = argparse.Namespace(prompts=prompts, question=None, system=None)
+    assert package_script.read_prompts(options) == [[{"role": "user", "content": text}]]

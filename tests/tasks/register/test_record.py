@@ -98,3 +98,10 @@ def test_what_any_source_was_freed_of_is_told_to_the_gateway(home: Path, tiny_mo
     tags = entry(NAME, make_evidence(tiny_model, 1), data, "{}").tags
     assert json.loads(tags["redacted_entities"]) == ["EMAIL_ADDRESS", "SECRET", "PERSON", "ADDRESS"]
     assert json.loads(tags["phone_regions"]) == ["BR", "JP"]
+
+
+def test_the_card_says_how_the_base_was_asked(home: Path, tiny_model: Path) -> None:
+    evidence = make_evidence(tiny_model, 1)
+    noted = evidence.report.model_copy(update={"notes": ("It was shown at least 1.",)})
+    told = entry(NAME, evidence.model_copy(update={"report": noted}), CONFIG, "{}")
+    assert "- It was shown at least 1.\n" in told.texts["model_card.md"]

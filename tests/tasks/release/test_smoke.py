@@ -55,3 +55,8 @@ def test_prompts_are_spread_over_the_held_out_rows(tmp_path: Path) -> None:
     assert chosen == ["row 0", "row 3", "row 6"]
     assert len(pick_prompts(tmp_path / "test.jsonl", 50)) == 9
     assert all(prompt[-1].role == "user" for prompt in pick_prompts(tmp_path / "test.jsonl", 50))
+
+
+def test_a_prompt_with_other_separators_of_lines_is_asked(tmp_path: Path) -> None:
+    write_rows(tmp_path / "test.jsonl", ["one\u2028two\u0085three"])
+    assert pick_prompts(tmp_path / "test.jsonl", 3)[0][0].content == "one\u2028two\u0085three"
