@@ -21,6 +21,9 @@ _WEIGHTS_SPLIT = ("fsdp2", "zero3")
 # Bytes that one process holds for each weight of the base model; full: fp32 weight, gradient and two moments.
 _BYTES_PER_WEIGHT = {"qlora": 0.57, "lora_8bit": 1.03, "lora": 2.0, "dora": 2.0, "full": 16.0}
 _ROOM = 1.3  # activations, adapter and working copies, as a multiple of the weights
+# With split weights every token is a pass that all processes take together: the first to end its answers would leave
+# the others waiting for its parts.
+_SAMPLES_ALONE = "each process samples answers of its own, as long as they become, and needs all weights for it"
 _OVERHEAD_BYTES = 2e9  # the device's context and libraries
 
 
@@ -62,6 +65,13 @@ def _engine(recipe: Recipe, processes: int, fits: bool, text: str) -> Decision:
         return Decision(value="single", reason=f"one process; {text}")
     if fits:
         return Decision(value="ddp", reason=f"each process can hold the model: {text}")
+    if recipe.method == "grpo":
+        raise EnvironmentUnusable(
+            "grpo needs devices that hold the whole model",
+            where="train.method",
+            why=f"{_SAMPLES_ALONE}; {text}",
+            remedy="use train.adapter qlora, a smaller base model or larger devices; train.engine: ddp tries it here",
+        )
     return Decision(value="fsdp2", reason=f"one device cannot hold it: {text}")
 
 
@@ -99,14 +109,15 @@ def _refuse_contradictions(recipe: Recipe, engine: str) -> None:
         ("fused_layers", "on", _WEIGHTS_SPLIT),
         ("compile", "on", ("zero3",)),
         ("adapter", "full", ("zero3",)),
-        *(("method", method, ("zero3",)) for method in ("dpo", "ipo", "kto", "grpo")),
+        *(("method", method, ("zero3",)) for method in ("dpo", "ipo", "kto")),
+        ("method", "grpo", _WEIGHTS_SPLIT),
         ("adapter", "lora_8bit", _WEIGHTS_SPLIT),
     ):
         if getattr(recipe, field) == value and engine in engines:
             raise UsageError(
                 f"train.{field} {value} and the engine {engine} cannot be had together",
                 where="train.engine",
-                why="the weights are split over the processes",
+                why="the weights are split over the processes" + (f"; {_SAMPLES_ALONE}" if value == "grpo" else ""),
                 remedy=f"set train.engine to {'ddp' if 'fsdp2' in engines else 'fsdp2'}, or change train.{field}",
             )
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.adapters.devices import gpu_names
 from tasks.errors import EnvironmentUnusable, UsageError
 from tasks.train.engines.choose import Choice, Hardware, choose
 from tasks.train.engines.launch import RENDEZVOUS, become_launcher
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HIDDEN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+_FEWER = "start as many processes as there are GPUs (train.processes), or make the others visible"
+_NONE_VISIBLE = ("", "-1")  # a person's way to keep a process off the GPUs
 _TIMEOUT = timedelta(minutes=30)  # a checkpoint of the first process may take long; a dead one is noticed at once
 
 
@@ -87,15 +90,58 @@ def chosen(job: Job) -> Choice:
 
 
 def take_own_device() -> None:
-    """See only the GPU, or on a CPU only the cores, that belong to this process. Before CUDA or threads are used."""
+    """See only the GPU, or on a CPU only the cores, that belong to this process. Before CUDA or threads are used.
+
+    Raises:
+        EnvironmentUnusable: there is no GPU for this process, or CUDA has been used already.
+    """
     local, count = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if not _take_gpu(local):
+        _take_cores(local, count)
+
+
+def _take_gpu(local: int) -> bool:
+    """Whether this process has a GPU of its own now.
+
+    The driver reads CUDA_VISIBLE_DEVICES once, when it is asked for the first time, and `is_available` asks it: the
+    variable has to stand before. Where there is no GPU after all, it is as it was.
+    """
     import torch
 
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    built: bool = torch.backends.cuda.is_built()  # type: ignore[no-untyped-call]
+    if not built or (before is not None and before.strip() in _NONE_VISIBLE):
+        return False
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        raise _no_gpu(local, "CUDA was used before the process had chosen its GPU", "this is a mistake in Tuneloop")
+    names = before.split(",") if before is not None else []
+    if names and local >= len(names):
+        if torch.cuda.is_available():
+            raise _no_gpu(local, f"CUDA_VISIBLE_DEVICES names {len(names)}: {before}", _FEWER)
+        return False
+    os.environ["CUDA_VISIBLE_DEVICES"] = names[local] if names else str(local)
     if torch.cuda.is_available():
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        names = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[local]
-        return
+        return True
+    if gpu_names():
+        raise _no_gpu(local, f"CUDA finds none under CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']}", _FEWER)
+    _restore(before)
+    return False
+
+
+def _restore(visible: str | None) -> None:
+    if visible is None:
+        del os.environ["CUDA_VISIBLE_DEVICES"]
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible
+
+
+def _no_gpu(local: int, why: str, remedy: str) -> EnvironmentUnusable:
+    return EnvironmentUnusable(
+        f"there is no GPU for process {local} of this machine", where="train.processes", why=why, remedy=remedy
+    )
+
+
+def _take_cores(local: int, count: int) -> None:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) >= count > 1:
         each = len(cores) // count

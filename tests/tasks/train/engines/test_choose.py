@@ -75,3 +75,20 @@ def test_contradictions_are_refused() -> None:
 def test_what_is_kept_smaller_needs_less() -> None:
     needs = [needed_bytes(Recipe(adapter=a), SEVEN) for a in ("qlora", "lora_8bit", "lora", "full")]
     assert needs == sorted(needs)
+
+
+@pytest.mark.parametrize("engine", ["fsdp2", "zero3"])
+def test_answers_are_not_sampled_from_split_weights(engine: str) -> None:
+    """Answers of different lengths: the processes would wait for each other's weights for ever."""
+    with pytest.raises(UsageError, match="method grpo and the engine") as caught:
+        chosen(SEVEN, 4, method="grpo", engine=engine)
+    assert "set train.engine to ddp" in caught.value.remedy
+    assert chosen(SEVEN, 4, method="grpo", engine="zero2").engine.value == "zero2"
+
+
+def test_sampling_never_splits_weights_by_itself() -> None:
+    assert chosen(SEVEN, 4, method="grpo").engine.value == "ddp"
+    assert chosen(SEVENTY, 4, method="grpo", engine="ddp").engine.value == "ddp"
+    with pytest.raises(EnvironmentUnusable, match="hold the whole model") as caught:
+        chosen(SEVENTY, 4, method="grpo")
+    assert "a device has 141.0 GB" in caught.value.why
