@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.contracts import BaseModelRef, Message, Precision, Quantization
 from tasks.inference.batching import longest_first, padded, shared_prefix
 from tasks.inference.cache import make_cache, seeded_cache
+from tasks.inference.head import finish_of
 from tasks.inference.lora import attach
 from tasks.inference.streaming import Finished, TextStream, pick_token
 from tasks.inference.weights import is_whole_model, load_base
@@ -31,7 +32,8 @@ class Engine:
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.model, self.tokenizer = model, tokenizer
         self._decoder, self._head = model.get_decoder(), model.get_output_embeddings()
-        self._layers: int = model.config.num_hidden_layers
+        self._finish = finish_of(model)
+        self._layers: int = model.config.get_text_config().num_hidden_layers
         self._stop = stop_token_id(tokenizer)
 
     @classmethod
@@ -191,13 +193,13 @@ class Engine:
             mask = torch.cat([torch.ones(len(rows), shared, dtype=torch.long), own], dim=1)
         hidden = self._hidden(ids, mask, self._cache(prefix, len(rows), shared + ids.shape[1]))
         wanted = learned[:, 1:].bool()  # position i predicts token i + 1; the first learned token has a predecessor
-        logits = self._head(hidden[:, :-1][wanted]).float()
+        logits = self._finish.logits(self._head(hidden[:, :-1][wanted])).float()
         nll = torch.nn.functional.cross_entropy(logits, ids[:, 1:][wanted].to(logits.device), reduction="none").cpu()
         counts = wanted.sum(1).tolist()
         return [(float(part.double().sum()), n) for part, n in zip(torch.split(nll, counts), counts, strict=True)]
 
     def _next_logits(self, ids: torch.Tensor, mask: torch.Tensor | None, cache: Any) -> torch.Tensor:
-        return self._head(self._hidden(ids, mask, cache)[:, -1])  # type: ignore[no-any-return]
+        return self._finish.logits(self._head(self._hidden(ids, mask, cache)[:, -1]))
 
     def _hidden(self, ids: torch.Tensor, mask: torch.Tensor | None, cache: Any) -> torch.Tensor:
         """Final hidden states of the new tokens `ids`; `mask` covers what is in the cache and the new tokens."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tasks.inference.head import bias_of, finish_of
 from tasks.train.adapter import causal_model
 from tasks.train.batches import LENGTHS, is_packed
 from tasks.train.data import IGNORED
@@ -24,7 +25,8 @@ def answer_loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
     targets = functional.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED).flatten().to(causal.device)
     places = (targets != IGNORED).nonzero().squeeze(1)
     chosen = apply(Chosen, hidden_states(causal, batch).flatten(0, 1), places)
-    return apply(AnswerLoss, chosen, causal.get_output_embeddings().weight, targets[places])
+    head = causal.get_output_embeddings().weight
+    return apply(AnswerLoss, chosen, head, targets[places], bias_of(causal), finish_of(causal))
 
 
 def hidden_states(causal: Any, batch: dict[str, Tensor]) -> Tensor:

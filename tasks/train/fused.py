@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tasks.inference.head import PLAIN, Finish, products
 from tasks.train.kernels import Kernels
 
 _Gradients = tuple[Tensor | None, ...]
@@ -225,33 +226,46 @@ class Chosen(torch.autograd.Function):
 class AnswerLoss(torch.autograd.Function):
     """Summed cross-entropy of a head, computed in slices: the logits of all tokens never exist at once.
 
-    Args of apply: hidden (tokens, width), head (vocabulary, width), targets (tokens). The gradients are made on the way
-    forward, while a slice's logits are still in the cache; that of the head only if it is learned.
+    Args of apply: hidden (tokens, width), head (vocabulary, width), targets (tokens), and where the model has them the
+    head's bias (vocabulary) and what it makes of the products. The gradients are made on the way forward, while a
+    slice's logits are still in the cache; those of head and bias only if they are learned.
     """
 
     SLICE_TOKENS = 256
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, bias: Tensor | None = None, finish: Finish = PLAIN
+    ) -> Tensor:
         to_hidden, total = torch.empty_like(hidden), hidden.new_zeros((), dtype=torch.float32)
         to_head = torch.zeros_like(head) if ctx.needs_input_grad[1] else None
-        weight = head.to(hidden.dtype)
+        to_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[3] else None
+        weight, added = head.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
         for part, wanted, to_part in zip(
             *(torch.split(x, AnswerLoss.SLICE_TOKENS) for x in (hidden, targets[:, None], to_hidden)), strict=True
         ):
-            log_shares = torch.log_softmax(part @ weight.t(), dim=-1, dtype=torch.float32)
-            total -= log_shares.gather(1, wanted).sum()
-            shares = log_shares.exp_()
-            shares.scatter_add_(1, wanted, shares.new_full(wanted.shape, -1.0))
-            low = shares.to(weight.dtype)
+            loss, back = _slice_loss(finish.logits(products(part, weight, added)), wanted, finish)
+            total += loss
+            low = back.to(weight.dtype)
             torch.mm(low, weight, out=to_part)
             if to_head is not None:
                 to_head += low.t() @ part
-        ctx.save_for_backward(to_hidden, to_head)
+            if to_bias is not None:
+                to_bias += back.sum(0)
+        ctx.save_for_backward(to_hidden, to_head, to_bias)
         return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> _Gradients:  # type: ignore[override]
-        to_hidden, to_head = ctx.saved_tensors
-        scaled_head = None if to_head is None else to_head * grad.to(to_head.dtype)
-        return to_hidden * grad.to(to_hidden.dtype), scaled_head, None
+        to_hidden, *learned = ctx.saved_tensors
+        to_head, to_bias = (None if one is None else one * grad.to(one.dtype) for one in learned)
+        return to_hidden * grad.to(to_hidden.dtype), to_head, None, to_bias, None
+
+
+def _slice_loss(logits: Tensor, wanted: Tensor, finish: Finish) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy of a slice, and its gradient by the products; both in fp32."""
+    log_shares = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+    loss = -log_shares.gather(1, wanted).sum()
+    shares = log_shares.exp_()
+    shares.scatter_add_(1, wanted, shares.new_full(wanted.shape, -1.0))
+    return loss, shares if finish.plain else shares.mul_(finish.slope(logits))
