@@ -10,17 +10,19 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.adapters.built_in_models import BUILT_IN, built_in_at_hand, built_in_folder
+from tasks.adapters.model_settings import model_settings
 from tasks.adapters.store import write_atomically
-from tasks.adapters.weight_files import check_weights, json_object, tensors
+from tasks.adapters.weight_files import INDEX, WHOLE, check_weights, index_files, json_object, tensors, weight_files
 from tasks.contracts import BaseModelRef, Digest
 from tasks.digest import digest_file, digest_of
 from tasks.errors import ModelUnavailable
 from tasks.settings import Settings
 
-_HUB_PREFIX = "hf:"
+HUB_PREFIX = "hf:"
 _HUB_NAME = re.compile(r"^(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)$")
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -32,7 +34,7 @@ _TOKENIZER_FILES = (
 )
 # What differs between two conversions of the same model without changing what it computes.
 _INCIDENTAL_KEYS = frozenset({"_name_or_path", "transformers_version"})
-_HUB_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "config.json", *_TOKENIZER_FILES)
+_HUB_FILES = (WHOLE, INDEX, "config.json", *_TOKENIZER_FILES)
 
 
 def check_name(name: str) -> None:
@@ -41,7 +43,7 @@ def check_name(name: str) -> None:
     Raises:
         ModelUnavailable: neither built in, nor a hub id, nor an existing folder.
     """
-    if name not in BUILT_IN and not name.startswith(_HUB_PREFIX) and not Path(name).expanduser().is_dir():
+    if name not in BUILT_IN and not name.startswith(HUB_PREFIX) and not Path(name).expanduser().is_dir():
         raise _unknown(name)
 
 
@@ -54,7 +56,7 @@ def resolve(name: str) -> BaseModelRef:
     check_name(name)
     if name in BUILT_IN:
         folder = built_in_folder(name)
-    elif name.startswith(_HUB_PREFIX):
+    elif name.startswith(HUB_PREFIX):
         folder = _hub_folder(name)
     else:
         folder = Path(name).expanduser().resolve()
@@ -70,18 +72,19 @@ def parameters_at_hand(name: str) -> int | None:
     """
     if name in BUILT_IN:
         folder = built_in_at_hand(name)
-    elif name.startswith(_HUB_PREFIX):
+    elif name.startswith(HUB_PREFIX):
         folder = _hub_folder_at_hand(name)
     else:
         folder = Path(name).expanduser()
-    return sum(map(_count_parameters, folder.glob("*.safetensors"))) or None if folder else None
+    files = weight_files(folder) if folder else ()
+    return sum(map(_count_parameters, files)) if files and all(file.is_file() for file in files) else None
 
 
 def _hub_folder_at_hand(name: str) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    match = _HUB_NAME.match(name.removeprefix(_HUB_PREFIX))
+    match = _HUB_NAME.match(name.removeprefix(HUB_PREFIX))
     if match is None:
         return None
     try:
@@ -103,8 +106,8 @@ def _unknown(name: str) -> ModelUnavailable:
 
 
 def _hub_folder(name: str) -> Path:
-    """Folder of a hub snapshot, in the hub client's own cache. Only safetensors and text files are fetched."""
-    match = _HUB_NAME.match(name.removeprefix(_HUB_PREFIX))
+    """Folder of a hub snapshot, in the hub client's own cache. Only what is loaded is fetched: no second layout."""
+    match = _HUB_NAME.match(name.removeprefix(HUB_PREFIX))
     if match is None:
         raise ModelUnavailable(
             f"{name!r} is no complete hub id",
@@ -112,10 +115,18 @@ def _hub_folder(name: str) -> Path:
             why="a hub model is only the same model tomorrow if its revision is given",
             remedy="write hf:owner/name@revision, the revision being a commit hash (or a tag)",
         )
+    folder = _fetch(match, _HUB_FILES)
+    if (folder / WHOLE).is_file() or not (folder / INDEX).is_file():
+        return folder
+    return _fetch(match, [*_HUB_FILES, *(file.name for file in index_files(folder / INDEX))])
+
+
+def _fetch(match: re.Match[str], files: Sequence[str]) -> Path:
+    """The folder of a hub snapshot with these files of it, as far as there are such."""
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(match["repo"], revision=match["revision"], allow_patterns=list(_HUB_PATTERNS)))
+        return Path(snapshot_download(match["repo"], revision=match["revision"], allow_patterns=list(files)))
     except Exception as error:
         # The client raises a wide range of errors of its own and of its HTTP library; all mean: it cannot be had.
         raise ModelUnavailable(
@@ -133,8 +144,8 @@ def _first_sentence(text: str) -> str:
 
 def _check_complete(folder: Path, name: str) -> None:
     missing = [part for part in ("config.json", "tokenizer.json") if not (folder / part).is_file()]
-    if not list(folder.glob("*.safetensors")):
-        missing.append("*.safetensors (pickled weights are never loaded)")
+    if not weight_files(folder):
+        missing.append(f"{WHOLE}, or {INDEX} with its parts (pickled weights are never loaded)")
     if not _has_template(folder):
         missing.append("a chat template (chat_template.jinja, or chat_template in tokenizer_config.json)")
     if missing:
@@ -145,6 +156,7 @@ def _check_complete(folder: Path, name: str) -> None:
             remedy="use an instruct model saved with save_pretrained (model and tokenizer) in one folder",
         )
     check_weights(folder)
+    model_settings(folder)
 
 
 def _has_template(folder: Path) -> bool:
@@ -156,7 +168,8 @@ def _has_template(folder: Path) -> bool:
 
 def _reference(name: str, folder: Path) -> BaseModelRef:
     """Digests of the folder's content; remembered by file sizes and times, so that big weights are read once."""
-    files = sorted(p for p in folder.iterdir() if p.is_file() and _is_part(p.name))
+    beside = [p for p in folder.iterdir() if p.is_file() and _is_beside(p.name)]
+    files = sorted([*weight_files(folder), *beside])
     state = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]
     note = Settings().models / "digests" / f"{digest_of(str(folder))[:32]}.json"
     known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
@@ -172,8 +185,8 @@ def _reference(name: str, folder: Path) -> BaseModelRef:
     )
 
 
-def _is_part(file_name: str) -> bool:
-    return file_name.endswith(".safetensors") or file_name == "config.json" or file_name in _TOKENIZER_FILES
+def _is_beside(file_name: str) -> bool:
+    return file_name == "config.json" or file_name in _TOKENIZER_FILES
 
 
 def _digests(files: list[Path]) -> dict[str, str | int]:

@@ -12,13 +12,35 @@ from typing import Any
 
 from tasks.errors import ModelUnavailable
 
-_WHOLE = "model.safetensors"  # where it is there, it is what is loaded, and an index beside it is not read
-_INDEX = "model.safetensors.index.json"
+WHOLE = "model.safetensors"  # where it is there, it is what is loaded, and an index beside it is not read
+INDEX = "model.safetensors.index.json"
 _LENGTH_BYTES = 8
 _LARGEST_HEADER = 100_000_000  # what the safetensors library reads at most
 _POINTER = b"version https://git-lfs.github.com/spec/"
 # What reading JSON raises that is none, or is not made as expected: `[[[[…` is nested too deep.
 _UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The files that are loaded, whether they are there or not: the whole model, or the parts that its index names.
+
+    Others, as a model's weights once more in another layout, are nobody's. Empty: the folder holds no weights.
+
+    Raises:
+        ModelUnavailable: the index is none.
+    """
+    if (folder / WHOLE).is_file():
+        return (folder / WHOLE,)
+    return index_files(folder / INDEX) if (folder / INDEX).is_file() else ()
+
+
+def index_files(index: Path) -> tuple[Path, ...]:
+    """The parts that an index names, beside it.
+
+    Raises:
+        ModelUnavailable: it is no index.
+    """
+    return tuple(index.parent / name for name in sorted(set(_index(index).values())))
 
 
 def check_weights(folder: Path) -> None:
@@ -27,14 +49,14 @@ def check_weights(folder: Path) -> None:
     Raises:
         ModelUnavailable: naming the file.
     """
-    found = {path.name: tensors(path) for path in sorted(folder.glob("*.safetensors"))}
-    if _WHOLE in found or not (folder / _INDEX).is_file():
+    found = {path.name: tensors(path) for path in weight_files(folder) if path.is_file()}
+    if WHOLE in found or not (folder / INDEX).is_file():
         return
-    for tensor, file in _index(folder / _INDEX).items():
+    for tensor, file in _index(folder / INDEX).items():
         if file not in found:
-            raise _unusable(folder / _INDEX, f"{file}, which it names, is missing")
+            raise _unusable(folder / INDEX, f"{file}, which it names, is missing")
         if tensor not in found[file]:
-            raise _unusable(folder / _INDEX, f"{tensor}, which it names, is not in {file}")
+            raise _unusable(folder / INDEX, f"{tensor}, which it names, is not in {file}")
 
 
 def tensors(path: Path) -> dict[str, int]:
@@ -54,6 +76,16 @@ def tensors(path: Path) -> dict[str, int]:
     if end > rest:
         raise _unusable(path, f"it ends before its weights do: {end:,} bytes of them were written, {rest:,} are there")
     return sizes
+
+
+def notes(path: Path) -> dict[str, str]:
+    """What whoever wrote a safetensors file noted in it beside the tensors.
+
+    Raises:
+        ModelUnavailable: it is none.
+    """
+    noted = _header(path)[0].get("__metadata__")
+    return noted if isinstance(noted, dict) else {}
 
 
 def json_object(path: Path) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from tasks.adapters.model_settings import model_settings
 from tasks.contracts import Record
 
 _FUSIBLE = frozenset({"LlamaForCausalLM"})
@@ -41,8 +41,12 @@ class Shape(Record):
 
 
 def read_shape(folder: Path) -> Shape:
-    """Shape of the model in a folder."""
-    return shape_of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    """Shape of the model in a folder.
+
+    Raises:
+        ModelUnavailable: its configuration does not say how large it is.
+    """
+    return shape_of(model_settings(folder))
 
 
 def shape_of(config: dict[str, Any]) -> Shape:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import shutil
 import struct
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 from tasks.adapters.base_models import parameters_at_hand, resolve
@@ -186,6 +188,56 @@ def test_an_index_that_is_none(parts: Path, text: str) -> None:
 def test_an_index_beside_the_whole_model_does_not_count(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "gone.safetensors"}}', encoding="utf-8")
     assert resolve(str(folder)).parameters > 0
+
+
+def test_the_same_weights_in_another_layout_do_not_count(parts: Path, tiny_model: Path) -> None:
+    before = resolve(str(parts))
+    shutil.copyfile(tiny_model / "model.safetensors", parts / "consolidated.safetensors")
+    assert resolve(str(parts)) == before
+    assert parameters_at_hand(str(parts)) == before.parameters
+
+
+def test_weights_that_nothing_loads_are_no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+    with pytest.raises(ModelUnavailable) as caught:
+        resolve(str(folder))
+    assert "model.safetensors.index.json" in caught.value.why
+    assert parameters_at_hand(str(folder)) is None
+
+
+def test_a_model_whose_size_is_not_said_is_refused_before_anything_begins(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({"model_type": "nobody-knows", "vocab_size": config["vocab_size"]}))
+    with pytest.raises(ModelUnavailable, match="size of the base model") as caught:
+        resolve(str(folder))
+    assert caught.value.where == str(folder / "config.json")
+
+
+class Hub:
+    """A hub with one repository; what is asked of it is copied into the cache."""
+
+    def __init__(self, files: Path, cache: Path) -> None:
+        self.files, self.cache = files, cache
+
+    def snapshot_download(self, repo: str, *, revision: str, allow_patterns: list[str]) -> str:
+        self.cache.mkdir(exist_ok=True)
+        for file in self.files.iterdir():
+            if any(fnmatch.fnmatch(file.name, pattern) for pattern in allow_patterns):
+                shutil.copyfile(file, self.cache / file.name)
+        return str(self.cache)
+
+
+@pytest.mark.parametrize("layout", ["whole", "parts"])
+def test_only_what_is_loaded_is_fetched(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, layout: str
+) -> None:
+    files: Path = request.getfixturevalue("folder" if layout == "whole" else "parts")
+    wanted = {file.name for file in files.glob("*.safetensors")}
+    for extra in ("consolidated.safetensors", "pytorch_model.bin"):
+        (files / extra).write_bytes(b"large")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", Hub(files, tmp_path / "cache").snapshot_download)
+    found = resolve("hf:owner/name@v1")
+    assert {file.name for file in Path(found.path).iterdir() if file.suffix in (".safetensors", ".bin")} == wanted
 
 
 def test_an_unknown_name_lists_what_is_possible() -> None:
