@@ -13,13 +13,13 @@ from pydantic import Field
 from tasks.contracts import BaseModelRef, Digest, Precision, Record
 from tasks.errors import UsageError
 from tasks.train.amendments import Amendment
+from tasks.train.base_weights import base_weight_bytes
 from tasks.train.estimate.known import Known
 from tasks.train.micro_batches import batches_of_similar_length, micro_batches
 from tasks.train.recipe import Recipe
 from tasks.train.shape import Shape
 
 _BYTES = {"bf16": 2, "fp32": 4}
-_NF4_BYTES = 0.57  # 4 bits and the block scales
 _ACTIVATION_SHARE = 0.7  # of what is left beside the weights; the rest is for gradients, optimiser and the head
 _FULL_BYTES_SHARE = 8.0  # full training, as a multiple of bf16 weights: weights, gradient and two moments in fp32
 _HEADROOM = 3.0  # activations, optimiser and working copies, as a multiple of the weights
@@ -154,7 +154,14 @@ def decide(
         packing=_decide_packing(config, machine, shape, fused, precision),
         learned_head=_decide_learned_head(config),
         compile=_decide_compilation(config, parameters, tokens, machine, fused),
-        activation_checkpointing=_decide_checkpointing(config, parameters, machine, shape, micro_batch, precision),
+        activation_checkpointing=_decide_checkpointing(
+            config,
+            machine,
+            shape,
+            micro_batch,
+            _BYTES[precision.value],
+            _held_bytes(config, shape, parameters, precision, expand),
+        ),
         adapter_precision=_decide_adapter_precision(config, fused, precision),
         precision=precision,
     )
@@ -260,16 +267,21 @@ def _decide_learned_head(config: Recipe) -> Decision:
 
 
 def _decide_checkpointing(
-    config: Recipe, parameters: int, machine: Machine, shape: Shape, micro_batch: tuple[int, ...], precision: Decision
+    config: Recipe, machine: Machine, shape: Shape, micro_batch: tuple[int, ...], width: int, held: float
 ) -> Decision:
     if config.activation_checkpointing != "auto":
         return Decision(value=config.activation_checkpointing, reason="configured")
-    width = _BYTES[precision.value]
-    needed = activation_bytes(shape, micro_batch, width)
-    weights = parameters * (width if config.adapter != "full" else _BYTES["bf16"] * _FULL_BYTES_SHARE)
-    left = machine.free_bytes - weights
+    needed, left = activation_bytes(shape, micro_batch, width), machine.free_bytes - held
     text = f"activations need about {needed / 1e9:.1f} GB, {max(left, 0) / 1e9:.1f} GB are left beside the weights"
     return Decision(value="off" if needed <= _ACTIVATION_SHARE * left else "on", reason=text)
+
+
+def _held_bytes(config: Recipe, shape: Shape, parameters: int, precision: Decision, expand: Decision) -> float:
+    """The weights as they are stored; of full training with all that is kept for each of them."""
+    if config.adapter == "full":
+        return parameters * _BYTES["bf16"] * _FULL_BYTES_SHARE
+    expanded = expand.value == "on"
+    return base_weight_bytes(config, shape, parameters, _BYTES[precision.value], expanded=expanded)
 
 
 def activation_bytes(shape: Shape, micro_batch: Sequence[int], width: int = _BYTES["bf16"]) -> float:

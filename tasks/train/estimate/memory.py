@@ -13,18 +13,16 @@ from pydantic import Field
 
 from tasks.adapters.threads import kept_products
 from tasks.contracts import Record
+from tasks.train.base_weights import FP32, base_weight_bytes
 from tasks.train.estimate.work import Load, Micro, load_of, positions
 from tasks.train.plan import Decisions
 from tasks.train.recipe import Recipe
 from tasks.train.shape import Shape
 
-BF16, FP32 = 2, 4
+BF16 = 2
 _BYTES = {"bf16": BF16, "fp32": FP32}
 # Measured: interpreter and libraries of a trainer process after a first pass; on CUDA context and workspaces.
 PROCESS_BYTES = {"cpu": 780e6, "cuda": 1.2e9}
-# NF4: half a byte, one byte of scale for 64 weights, and their own scale in fp32 for 256 of them (double quantisation).
-NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
-INT8_BYTES = 1.0
 _HEAD_SLICE = 256
 # Measured with SmolLM2-135M on a CPU (bench/estimate.py): oneDNN keeps compiled products of 0.8 MB, some 30 of them for
 # each number of tokens. Of a pass's blocks glibc's heap leaves pieces between those that are kept: 1.62 to 1.85 times
@@ -113,16 +111,9 @@ def _kernels(shapes: int) -> int:
 
 
 def weight_bytes(recipe: Recipe, shape: Shape, parameters: int, decisions: Decisions) -> float:
-    """Bytes of the base model's weights. Only linear layers of the blocks are quantised, the rest stays dense."""
-    blocks, dense = min(shape.block_weights, parameters), _computed(decisions)
-    rest = (parameters - blocks) * dense
-    if recipe.adapter == "full":
-        return float(parameters * FP32)
-    if recipe.adapter == "lora_8bit":
-        return rest + blocks * INT8_BYTES
-    if recipe.adapter == "qlora" and decisions.expand_nf4.value == "off":
-        return rest + blocks * NF4_BYTES
-    return float(parameters * dense)
+    """Bytes of the base model's weights."""
+    expanded = decisions.expand_nf4.value == "on"
+    return base_weight_bytes(recipe, shape, parameters, _computed(decisions), expanded=expanded)
 
 
 def _computed(decisions: Decisions) -> int:

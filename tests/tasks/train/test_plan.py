@@ -202,6 +202,24 @@ def test_activations_are_computed_again_where_memory_is_short() -> None:
     assert activation_bytes(SHAPE, (20, 20)) < activation_bytes(SHAPE, (40,)) < activation_bytes(SHAPE, (40, 1))
 
 
+def test_weights_count_as_they_are_stored() -> None:
+    """On a device that holds a model of 8 billion weights in 4 bits, and not in 16."""
+    config = {
+        "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "vocab_size": 128256,
+    }  # fmt: skip
+    machine = CUDA.model_copy(update={"free_bytes": 12 * 10**9})
+    found = {
+        adapter: decide(
+            Recipe.model_validate({"adapter": adapter}), 8_030_000_000, 1000, machine, shape_of(config), (64,)
+        )
+        for adapter in ("qlora", "lora_8bit", "lora")
+    }
+    values = {adapter: decisions.activation_checkpointing.value for adapter, decisions in found.items()}
+    assert values == {"qlora": "off", "lora_8bit": "off", "lora": "on"}
+    assert "6.3 GB are left" in found["qlora"].activation_checkpointing.reason
+
+
 def test_only_learned_tokens_reach_the_head_unless_told_otherwise() -> None:
     assert decided(Recipe()).learned_head.value == "on"
     assert decided(Recipe(learned_head="off")).learned_head.value == "off"
