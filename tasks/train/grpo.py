@@ -142,17 +142,10 @@ class GroupRelative(Objective[Asked]):
         causal, stop = causal_model(model), stop_token_id(self.tokenizer)
         training = model.training
         model.eval()
-        settings: dict[str, Any] = {"do_sample": False} if greedy else {"do_sample": True, "top_k": 0, "top_p": 1.0}
+        settings = _settings(stop, self.recipe.answer_tokens, greedy=greedy)
         ids = torch.tensor([asked.prompt] * count, device=causal.device)
-        with torch.no_grad():
-            made = causal.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=self.recipe.answer_tokens,
-                eos_token_id=stop,
-                pad_token_id=stop,
-                **settings,
-            )
+        with torch.no_grad(), _generating_by(causal, settings):
+            made = causal.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings)
         model.train(training)
         return [self._sampled(asked, answer, stop) for answer in made[:, ids.shape[1] :].tolist()]
 
@@ -167,6 +160,30 @@ class GroupRelative(Objective[Asked]):
         """Mean worth of the likeliest answers to prompts that were not learned from."""
         found = [self._answers(model, asked, 1, greedy=True)[0].worth for asked in examples]
         return {"reward": sum(found) / len(found)} if found else {}
+
+
+def _settings(stop: int, answer_tokens: int, *, greedy: bool) -> Any:
+    """How an answer is made: drawn from the model's own shares, or its likeliest one."""
+    from transformers import GenerationConfig
+
+    drawn: dict[str, Any] = {} if greedy else {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    return GenerationConfig(
+        do_sample=not greedy, max_new_tokens=answer_tokens, eos_token_id=stop, pad_token_id=stop, **drawn
+    )
+
+
+@contextlib.contextmanager
+def _generating_by(causal: Any, settings: Any) -> Iterator[None]:
+    """The model without the settings that came with it: what these leave open, `generate` takes from there.
+
+    A temperature or a penalty of the model's own would draw from other shares than the loss computes with.
+    """
+    own = causal.generation_config
+    causal.generation_config = settings
+    try:
+        yield
+    finally:
+        causal.generation_config = own
 
 
 def token_losses(now: Tensor, before: Tensor, advantages: Tensor, beta: float) -> Tensor:

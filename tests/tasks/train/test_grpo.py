@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from tasks.errors import TrainingFailed, UsageError
+from tasks.inference.weights import load_base
 from tasks.tokens import encode_prompt, load_tokenizer
-from tasks.train.grpo import token_losses
+from tasks.train.grpo import GroupRelative, token_losses
 from tasks.train.methods import objective_of
 from tasks.train.plan import Job
 from tasks.train.recipe import Recipe
@@ -133,3 +135,20 @@ def test_what_cannot_be_asked_is_named(tiny_model: Path) -> None:
         objective.examples(load_tokenizer(tiny_model), [make_row(0, "Where is my bike? " * 9, "yes")])
     with pytest.raises(UsageError, match="no meaning with grpo"):
         objective_of(Recipe(method="grpo", early_stopping_evals=2), 2048, 2)
+
+
+def test_answers_are_drawn_from_the_models_own_shares(tiny_model: Path) -> None:
+    """Settings that came with the model, a low temperature or a penalty, would draw from other shares."""
+    tokenizer = load_tokenizer(tiny_model)
+    objective = objective_of(Recipe(method="grpo", answer_tokens=10, samples_per_prompt=6), 2048, 2)
+    assert isinstance(objective, GroupRelative)
+    (asked,) = objective.examples(tokenizer, [make_row(0, "Where is my bike?", "yes")])
+    model, answers = load_base(tiny_model, "none"), []
+    for own in ({}, {"temperature": 0.01, "repetition_penalty": 5.0, "min_p": 0.9, "bad_words_ids": [[9]]}):
+        model.generation_config = before = GenerationConfig(do_sample=True, **own)
+        torch.manual_seed(3)
+        made = [*objective._answers(model, asked, 6), *objective._answers(model, asked, 1, greedy=True)]
+        answers.append([sampled.sequence.input_ids for sampled in made])
+        assert model.generation_config is before
+    assert answers[0] == answers[1]
+    assert len({tuple(ids) for ids in answers[0][:6]}) == 6
