@@ -210,11 +210,15 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
     base = config.model.base
     if base.startswith((".", "/", "~")):
         base = _absolute(base, folder)
+    start = config.train.start_from
+    if start is not None and (start.startswith((".", "/", "~")) or "@" not in start):  # NAME@ALIAS is no path
+        start = _absolute(start, folder)
     return config.model_copy(
         update={
             "data": config.data.model_copy(update={"sources": sources}),
             "split": config.split.model_copy(update={"benchmarks": benchmarks}),
             "model": config.model.model_copy(update={"base": base}),
+            "train": config.train.model_copy(update={"start_from": start}),
         }
     )
 

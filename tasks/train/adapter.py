@@ -19,6 +19,7 @@ from tasks.inference.weights import linear_layers, load_base, load_base_in_4bit,
 from tasks.train import whole_model
 from tasks.train.layers import prepare_layers
 from tasks.train.plan import Decisions, Job
+from tasks.train.start import notes_of
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _ALL_LINEAR = ("all-linear",)
@@ -112,7 +113,27 @@ def _start_from(adapted: Any, folder: Path) -> None:
             why=told,
             remedy="give train.rank, train.alpha, train.adapter, train.rslora and train.target_modules its values",
         )
-    set_peft_model_state_dict(adapted, load_file(str(folder / WEIGHTS)))
+    tensors = load_file(str(folder / WEIGHTS))
+    _check_same_tensors(get_peft_model_state_dict(adapted), tensors, folder)
+    set_peft_model_state_dict(adapted, tensors)
+
+
+def _check_same_tensors(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor], folder: Path) -> None:
+    """Every weight that is learned has to come from the earlier adapter: a part of it would quietly start fresh."""
+    told = [f"{name} is not in it" for name in sorted(wanted.keys() - found.keys())]
+    told += [f"it has {name}, and this model has no such layer" for name in sorted(found.keys() - wanted.keys())]
+    told += [
+        f"{name} has the shape {tuple(found[name].shape)} there, {tuple(wanted[name].shape)} here"
+        for name in sorted(wanted.keys() & found.keys())
+        if wanted[name].shape != found[name].shape
+    ]
+    if told:
+        raise UsageError(
+            "the training cannot start from an adapter of other layers",
+            where="train.start_from",
+            why=f"{folder / WEIGHTS}: {told[0]}" + (f"; and {len(told) - 1} more" if told[1:] else ""),
+            remedy="give an adapter that was trained on this base model with the same train.target_modules",
+        )
 
 
 def _comparable(value: Any) -> Any:
@@ -129,7 +150,7 @@ def write(adapted: Any, job: Job) -> Digest:
         return adapter_digest(tensors, config)
     tensors = {name: _kept(name, tensor) for name, tensor in get_peft_model_state_dict(adapted).items()}
     config = _plain_config(adapted, job)
-    save_file(tensors, str(job.work / WEIGHTS), metadata={"format": "pt"})
+    save_file(tensors, str(job.work / WEIGHTS), metadata=notes_of(job.config, job.base))
     write_atomically(job.work / CONFIG, json.dumps(config, indent=1, sort_keys=True))
     return adapter_digest(tensors, config)
 

@@ -21,6 +21,7 @@ from tasks.errors import UsageError
 from tasks.inference.weights import WHOLE_MODEL, is_whole_model
 from tasks.train.layers import prepare_layers
 from tasks.train.plan import Decisions, Job
+from tasks.train.start import notes_of
 
 CONFIG = "config.json"
 # Where a model was made and by which release of the library: not part of what it is.
@@ -82,7 +83,7 @@ def write(model: Any, job: Job) -> tuple[dict[str, torch.Tensor], dict[str, Any]
         if tensor.data_ptr() not in seen:
             seen.add(tensor.data_ptr())
             tensors[name] = tensor.detach().to("cpu", torch.bfloat16).contiguous()
-    save_file(tensors, str(job.work / WHOLE_MODEL), metadata={"format": "pt"})
+    save_file(tensors, str(job.work / WHOLE_MODEL), metadata=notes_of(job.config, job.base))
     shutil.copyfile(Path(job.base.path) / CONFIG, job.work / CONFIG)
     config = json.loads((job.work / CONFIG).read_text(encoding="utf-8"))
     return tensors, {key: value for key, value in config.items() if key not in _INCIDENTAL}

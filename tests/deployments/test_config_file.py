@@ -24,6 +24,23 @@ def test_data_paths_resolve_against_the_configuration(tmp_path: Path) -> None:
     assert loaded.config.data.sources[0].path == str(tmp_path / "rows.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("runs/adapter", "{folder}/runs/adapter"),
+        ("./a@b", "{folder}/a@b"),
+        ("/else/where", "/else/where"),
+        ("desk@champion", "desk@champion"),
+        ("desk@3", "desk@3"),
+    ],
+)
+def test_the_folder_that_training_starts_from_lies_beside_the_configuration(
+    tmp_path: Path, given: str, found: str
+) -> None:
+    loaded = load_config(write(tmp_path, GOOD + f"  start_from: {given}\n"))
+    assert loaded.config.train.start_from == found.format(folder=tmp_path)
+
+
 def test_a_misspelt_key_names_the_line_and_the_close_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         load_config(write(tmp_path, GOOD + "  epoch: 4\n"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tasks.errors import UsageError
 from tasks.inference.engine import Engine
@@ -184,3 +185,26 @@ def test_another_shape_to_start_from_is_refused(
     whole = make_job(tmp_path / "b", teachable_model, adapter="full")
     with pytest.raises(UsageError, match="cannot start"):
         run_job(whole.model_copy(update={"start": trained["lora"][0].work}), NEVER)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda t: t.popitem(), "is not in it"),
+        (
+            lambda t: t.update({"base_model.model.model.layers.9.mlp.up_proj.lora_A.weight": torch.ones(4, 64)}),
+            "no such",
+        ),
+        (lambda t: t.update({name: torch.ones(4, 9) for name in list(t)[:1]}), "has the shape (4, 9) there"),
+    ],
+)
+def test_an_adapter_that_fits_in_part_is_refused(trained: Trained, tmp_path: Path, change: Any, why: str) -> None:
+    """What is missing would start fresh, and what is too much would be lost; nobody would see either."""
+    job, _ = trained["lora"]
+    folder = Path(shutil.copytree(job.work, tmp_path / "start"))
+    tensors = load_file(str(folder / WEIGHTS))
+    change(tensors)
+    save_file(tensors, str(folder / WEIGHTS))
+    with pytest.raises(UsageError, match="adapter of other layers") as caught:
+        build(job.model_copy(update={"start": folder}), decisions_of(job))
+    assert why in caught.value.why
