@@ -7,6 +7,16 @@ from typing import Any
 from prefect import runtime, task
 from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
 from prefect.events import emit_event
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
@@ -21,6 +31,7 @@ from tasks.release.decide import Plan
 from tasks.settings import Settings
 
 WAITING_EVENT = "tuneloop.release.waiting"
+_UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
 _APPROVAL_TIMEOUT_SECONDS = 14 * 24 * 3600
 
 
@@ -99,15 +110,37 @@ def announce(what: str, model: str, version: int, before: int | None, actor: str
 
 
 def asked(release: Release, config_json: dict[str, Any]) -> Release:
-    """Emit `tuneloop.release.waiting` for a version that waits, so that the automation can show a person the form."""
-    if release.status == "waiting_for_approval":
-        model = release.model
+    """Emit `tuneloop.release.waiting` for a version that waits, so that the automation can show a person the form.
+
+    Not while a form for this version is open or about to be: each further run would open one more.
+    """
+    model = release.model
+    if release.status == "waiting_for_approval" and not _form_is_open(model):
         emit_event(
             WAITING_EVENT,
             resource={"prefect.resource.id": f"tuneloop.model.{model.name}", "prefect.resource.name": model.name},
             payload={"model": model.name, "version": model.version, "config": config_json},
         )
     return release
+
+
+def _form_is_open(model: RegisteredModel) -> bool:
+    """Whether a run of the release deployment asks a person about this version, or will."""
+    wanted = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)),
+        deployment_id=FlowRunFilterDeploymentId(is_null_=False),
+    )
+    with get_client(sync_client=True) as client:
+        flow = FlowFilter(name=FlowFilterName(any_=["release"]))
+        runs = client.read_flow_runs(flow_filter=flow, flow_run_filter=wanted)
+    return any(_asked_about(run.parameters) == (model.name, model.version) for run in runs)
+
+
+def _asked_about(parameters: dict[str, Any]) -> tuple[Any, Any]:
+    """Name and version of the model that a release run with these parameters is about."""
+    config = parameters.get("config") or {}
+    name = (config.get("registry") or {}).get("model_name") or config.get("project")
+    return name, parameters.get("version")
 
 
 def _can_suspend() -> bool:
