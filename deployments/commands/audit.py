@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from deployments.commands.config import AsJson
 from deployments.commands.console import out, print_json
@@ -92,5 +93,5 @@ def _table(found: list[AuditEntry]) -> Table:
     for entry in found:
         more = ", ".join([*([entry.reason] if entry.reason else []), *(f"{k} {v}" for k, v in entry.details.items())])
         cells: tuple[Any, ...] = (entry.seq, f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.actor, entry.action, entry.object)
-        table.add_row(*(printable(str(cell)) for cell in (*cells, more)))
+        table.add_row(*(Text(printable(str(cell))) for cell in (*cells, more)))
     return table

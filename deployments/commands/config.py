@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from deployments.commands.console import err, out, print_json
 from deployments.config_file import LoadedConfig, Template, load_config, shown_values
@@ -39,10 +41,14 @@ def show(config: ConfigPath, overrides: Overrides = None, template: TemplateName
     if as_json:
         print_json({v.name: {"value": _plain(v.value), "origin": v.origin} for v in values})
         return
-    table = Table("key", "value", "from", "meaning", title=str(config), header_style="bold", caption=facts.words)
+    table = Table(
+        "key", "value", "from", "meaning", title=escape(str(config)), header_style="bold", caption=escape(facts.words)
+    )
     for v in values:
         faint = v.origin.startswith(("default", "every preset"))
-        table.add_row(v.name, str(_plain(v.value)), v.origin, v.description, style="dim" if faint else "")
+        table.add_row(
+            v.name, Text(str(_plain(v.value))), Text(v.origin), Text(v.description), style="dim" if faint else ""
+        )
     out.print(table)
     _print_warnings(loaded, facts.rows, facts.parameters)
 

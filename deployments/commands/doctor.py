@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import psutil
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from deployments.commands.config import AsJson
 from deployments.commands.console import out, print_json
@@ -179,5 +180,5 @@ def _print(checks: list[Check]) -> None:
     marks = {"ok": "[green]✔[/]", "warning": "[yellow]![/]", "failed": "[red]✘[/]"}
     table = Table("", "check", "seen", "what to do", title="tuneloop doctor", header_style="bold")
     for c in checks:
-        table.add_row(marks[c.verdict], c.name, c.seen, c.remedy)
+        table.add_row(marks[c.verdict], c.name, Text(c.seen), Text(c.remedy))
     out.print(table)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
 
 from deployments.commands.config import AsJson
 from deployments.commands.console import err, out, print_json
@@ -102,7 +103,7 @@ def _say(outputs: tuple[Verdict, ...], work: list[Leftover], dry_run: bool, as_j
         return
     table = Table("what", "bytes", "why", header_style="bold")
     for name, size, why in [(v.uri, v.bytes, v.why) for v in going] + [(x.path, x.bytes, x.why) for x in work]:
-        table.add_row(name, decimal(size), why)
+        table.add_row(Text(name), decimal(size), why)
     if table.rows:
         out.print(table)
     out.print(f"{decimal(total)} {'would be freed' if dry_run else 'freed'}; {len(outputs) - len(going)} outputs stay")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.table import Table
+from rich.text import Text
 
 from deployments.commands.config import AsJson, ConfigPath, Overrides
 from deployments.commands.console import out, print_json
@@ -65,7 +66,7 @@ def list_templates(config: ConfigOption = None, as_json: AsJson = False) -> None
     table = Table("name", "saved from", "at (UTC)", "gives", header_style="bold")
     for template in found:
         gives = ", ".join(f"{section}.{key}" for section, values in template.sections.items() for key in values)
-        table.add_row(template.name, template.saved_from, f"{template.at:%Y-%m-%d %H:%M}", gives)
+        table.add_row(template.name, Text(template.saved_from), f"{template.at:%Y-%m-%d %H:%M}", gives)
     out.print(table)
 
 

@@ -67,3 +67,11 @@ def test_a_list_can_be_narrowed(home: Path, options: tuple[str, ...], expected: 
     assert [entry["object"] for entry in said["entries"]] == expected
     shown = CliRunner().invoke(app, ["list", *options]).stdout
     assert "\x1b[31mred" not in shown
+
+
+def test_a_reason_is_listed_as_it_was_given(home: Path) -> None:
+    reason = "fixed [/v1] route, [ticket 12]"
+    audit.record("dataset.versioned", "ds://p/main@1.0.0", reason=reason)
+    done = CliRunner(env={"COLUMNS": "250"}).invoke(app, ["list"])
+    assert (done.exit_code, done.exception) == (0, None)
+    assert reason in done.stdout
