@@ -15,6 +15,9 @@ In a narrow domain ("how do I top up?", "how do I pay up?") innocent short quest
 match also needs more information (bits, from how rare the shared words are, and the answer where it is the same) than
 chance explains. How much chance explains is read off the held-out rows: they are no copies of one another, so at most
 the share `chance` of them may have a partner among themselves with that much information.
+
+A conversation of training may also begin with a held-out one and go on. Its openings are asked about like texts of
+their own; since many conversations begin with the same few words, a short opening has to be answered the same, too.
 """
 
 from __future__ import annotations
@@ -39,11 +42,12 @@ _BITS_ROUNDING = 1e-3
 
 
 class Leak(NamedTuple):
-    """Training text `row` says what held-out text `held` says; `share` of the words is the same."""
+    """Training text `row`, or an opening of it, says what held-out text `held` says; `share` of words is the same."""
 
     row: int
     held: int
     share: float
+    opening: bool = False
 
 
 class _Entries(NamedTuple):
@@ -68,6 +72,7 @@ class LeakIndex(NamedTuple):
     sample_bounds: NDArray[Any]
     sample: NDArray[Any]
     lengths: NDArray[Any]
+    answers: NDArray[Any]
     limits: NDArray[Any]  # threshold, bits that chance explains
 
     def save(self, folder: Path) -> None:
@@ -93,14 +98,15 @@ def build_index(held: Iterable[Features], bits: NDArray[Any], threshold: float, 
     for found in (_without_words(), *held):
         parts.append(_part(found, bits, texts, threshold))
         texts += len(found.same)
-    keys, sentences, rows, short_key, short_row, short_bits, triple_key, triple_row, counts, sample, lengths = (
+    *short, triple_key, triple_row, counts, sample, lengths, answers = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )
+    keys, sentences, rows, short_key, short_row, short_bits = short
     limit = _chance_bits(sentences, short_key, short_row, short_bits, chance)
     bounds = np.concatenate([[0], np.cumsum(counts)])
     return LeakIndex(
         bits, *first_rows(np.concatenate([keys, sentences]), np.tile(rows, 2)), *first_rows(short_key, short_row),
-        *_postings(triple_key, triple_row), bounds, sample, lengths, np.array([threshold, limit]),
+        *_postings(triple_key, triple_row), bounds, sample, lengths, answers, np.array([threshold, limit]),
     )  # fmt: skip
 
 
@@ -115,19 +121,31 @@ def _part(found: Features, bits: NDArray[Any], first: int, threshold: float) -> 
     return (
         found.same, found.sentences, rows, entries.key, (entries.row + first).astype(np.int32),
         entries.bits.astype(np.float32), triple_key, (triple_row + first).astype(np.int32),
-        np.diff(bounds), sample, found.lengths.astype(np.int32),
+        np.diff(bounds), sample, found.lengths.astype(np.int32), found.answers,
     )  # fmt: skip
 
 
-def find_leaks(asked: Features, index: LeakIndex) -> list[Leak]:
-    """For each text that is a copy of a held-out one the closest of them (the first, where several are), ordered."""
+def find_leaks(asked: Features, index: LeakIndex, *, openings: bool = False) -> list[Leak]:
+    """For each text that is a copy of a held-out one the closest of them (the first, where several are), ordered.
+
+    Args:
+        openings: the texts are openings of longer conversations.
+    """
     best: dict[int, Leak] = {}
     if len(index.lengths) and len(asked.same):
         for leak in (*_equal(asked, index), *_long(asked, index), *_short(asked, index)):
+            if openings and not _is_answered(leak, asked, index):
+                continue
             known = best.get(leak.row)
             if known is None or (-leak.share, leak.held) < (-known.share, known.held):
                 best[leak.row] = leak
     return [best[row] for row in sorted(best)]
+
+
+def _is_answered(leak: Leak, asked: Features, index: LeakIndex) -> bool:
+    """Whether an opening is long enough to be told by itself, or has the answer of the held-out text."""
+    length = asked.bounds[leak.row + 1] - asked.bounds[leak.row]
+    return bool(length > SHORT_WORDS or asked.answers[leak.row] == index.answers[leak.held])
 
 
 def _equal(asked: Features, index: LeakIndex) -> Iterator[Leak]:

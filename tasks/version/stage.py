@@ -34,7 +34,7 @@ from tasks.version.split import (
     split_keys,
 )  # fmt: skip
 
-REVISION = 2
+REVISION = 3
 VERSIONED = "dataset.versioned"
 
 

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -140,6 +141,47 @@ def test_each_leak_setting_has_an_effect(home: Path) -> None:
     assert leaked() == {91}  # held-out rows differ by that word too
     assert leaked(leak_chance=1) == {91, 93}
     assert leaked(leak_threshold=0.95) == set()
+
+
+def talk(index: int, *turns: str, **changes: Any) -> Row:
+    roles = ("user", "assistant")
+    messages = tuple(Message(role=roles[i % 2], content=turn) for i, turn in enumerate(turns))  # type: ignore[arg-type]
+    return make_row(index, "", messages=messages, **changes)
+
+
+def test_a_conversation_that_goes_on_from_a_held_out_one_is_a_leak(home: Path) -> None:
+    short = "where is my yellow bike"
+    rows = [
+        *distinct(20),
+        make_row(90, QUESTION, "a", declared_split="test"),
+        make_row(91, short, "In the yard.", declared_split="test"),
+        talk(92, "good day", "to you", "have you one more of them", "We do.", declared_split="test"),
+        talk(93, QUESTION.replace("green", "red"), "b", "and what is to be done", "Wait."),
+        talk(94, short, "In the yard.", "and whose is the other", "Yours."),
+        talk(95, short, "Nobody knows.", "may I look for it then", "Do."),
+        talk(96, "Good day!", "to you", "have you one more of them", "We do.", "fine I will take it", "Thanks."),
+        talk(97, "good day", "to you", "what do they cost now", "Ten."),
+    ]
+    made = in_shards(rows, 3)
+    leaks = {r.origin.record_index: r for r in _rows(_file(made, "rows.jsonl")) if r.reason.startswith("leak:")}
+    assert {n: int(row.yields_to[-6:]) for n, row in leaks.items()} == {93: 90, 94: 91, 96: 92}
+    assert leaks[94].reason == "leak: the beginning of its conversation says the same as that of a held-out row"
+
+
+def test_conversations_that_begin_alike_are_no_leaks(home: Path) -> None:
+    """Few greetings and questions begin many conversations; what follows is not the same."""
+    chance = random.Random(5)
+    greetings = [f"{hello} {what}" for hello in ("hello", "good day", "hi there")
+                 for what in ("i have a question", "can you help me", "are you there")]  # fmt: skip
+    replies = ["Of course, what is it?", "Yes, how can I help?", "I am here. Tell me."]
+    held = [make_row(i, f"{chance.choice(greetings)}: {digest_of(i)[:9]}", declared_split="test") for i in range(60)]
+    held += [
+        make_row(100 + i, greeting, "We are closed.", declared_split="test") for i, greeting in enumerate(greetings)
+    ]
+    told = [talk(1000 + i, chance.choice(greetings), chance.choice(replies), digest_of([1, i]), "Done.")
+            for i in range(400)]  # fmt: skip
+    made = versioned([*held, *told])
+    assert made.reasons.get("leak", 0) <= 0.005 * len(told)
 
 
 def _file(made: DatasetVersion, name: str) -> Path:
