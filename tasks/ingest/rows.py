@@ -72,8 +72,13 @@ class Cleaner:
         return {self.text(name): self.text(value, before=f"{name}: ") for name, value in metadata.items()}
 
     def excerpt(self, raw: str) -> str:
-        """The beginning of a record that could not be read, its \\u escapes resolved so that nothing hides in them."""
-        text = _ESCAPE.sub(lambda m: chr(int(m.group(1), 16)), raw[:_EXCERPT_SOURCE])
+        """The beginning of a record that could not be read, its escapes resolved: nothing hides in them or beside them.
+
+        Only `\\u` is one in every format: a text may well hold `C:\\new`.
+        """
+        head = raw[:_EXCERPT_SOURCE]
+        is_json = head.lstrip()[:1] in ("{", "[")
+        text = _resolved(head) if is_json else _ESCAPE.sub(lambda m: chr(int(m.group(1), 16)), head)
         # Read as plain text: what was cut off, or never was JSON, is no longer read as JSON by the second scan.
         return self.text(self.text(printable(text), keep_numbers=False)[:EXCERPT_CHARACTERS])
 
