@@ -13,7 +13,7 @@ from trl import SFTConfig, SFTTrainer
 
 from tasks.train.amendments import rate_factor
 from tasks.train.engines import zero
-from tasks.train.explosion import check_gradient, check_loss
+from tasks.train.explosion import check_gradient, check_loss, kinds_of
 from tasks.train.keeper import Keeper, look
 from tasks.train.plan import learning_rate_share
 from tasks.train.recipe import Recipe
@@ -54,6 +54,7 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
 
     def __init__(self, run: Run, model: Any, tokenizer: Any, optimizer: Any) -> None:
         self.planned, self.learned = run, list(trainable(model).values())
+        self.kinds = kinds_of(run.steps, [run.objective.units(example) for example in run.examples])
         self.zero = optimizer if run.share.zero else None
         own = [parameter.data for parameter in self.learned]
         super().__init__(
@@ -99,7 +100,7 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         if not self.zero:
             share.sum_gradients(self.learned)
         total = share.sum_value(total)
-        check_loss(self.planned.curve, total)
+        check_loss(self.planned.curve, total, self.kinds)
         self.planned.last_loss = total
         return torch.tensor(total, device=self.args.device)
 
