@@ -56,6 +56,12 @@ _EPOCHS, _FEWEST_SEEN, _MOST_SEEN, _MOST_EPOCHS = 3, 100, 25_000, 25
 _BATCH_SHARE, _SMALLEST_BATCH, _LARGEST_BATCH = 0.002, 8, 64
 _MICRO: tuple[tuple[float, int], ...] = ((1e9, 16), (3e9, 8), (15e9, 4), (40e9, 2), (math.inf, 1))
 _LOOKS = 10
+_EXAMPLES_OF_A_ROW: dict[Method, int] = {"kto": 2}
+
+
+def examples_of_a_row(method: Method) -> int:
+    """How many examples a method makes of a row: KTO learns from both answers of a pair, one by one."""
+    return _EXAMPLES_OF_A_ROW.get(method, 1)
 
 
 def rate_share(adapter: Adapter, method: Method) -> tuple[float, str]:
@@ -155,7 +161,8 @@ def _eval_steps(known: Known) -> Worked | None:
     rows, batch, epochs = known.trained_rows, known.values.get("batch_rows"), known.values.get("epochs")
     if rows is None or not isinstance(batch, int) or not isinstance(epochs, float | int):
         return None
-    steps = max(1, math.ceil(epochs * math.ceil(rows / batch)))
+    examples = rows * examples_of_a_row(known.values["method"])
+    steps = max(1, math.ceil(epochs * math.ceil(examples / batch)))
     return max(1, round(steps / _LOOKS)), f"about {_LOOKS} looks in {steps:,} steps"
 
 

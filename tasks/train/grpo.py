@@ -17,7 +17,7 @@ from tasks.contracts import Row
 from tasks.errors import TrainingFailed, UsageError
 from tasks.tokens import Encoded, decode_answer, encode_prompt, stop_token_id
 from tasks.train.data import collate
-from tasks.train.objective import Objective
+from tasks.train.objective import Micro, Objective
 from tasks.train.recipe import Recipe
 from tasks.train.reward import reward
 
@@ -45,10 +45,17 @@ class Sampled:
     worth: float
 
 
+def sampled(prompt: int, recipe: Recipe) -> Micro:
+    """What the answers to a prompt of so many tokens cost."""
+    samples = recipe.samples_per_prompt
+    return Micro((prompt + recipe.answer_tokens,) * samples, recipe.answer_tokens * samples)
+
+
 class GroupRelative(Objective[Asked]):
     """Make answers likelier that are worth more than the model's other answers to the same prompt."""
 
     unit = "prompts"
+    measured = ("reward",)
 
     def __init__(self, recipe: Recipe, max_tokens: int, pad: int) -> None:
         self.recipe, self.max_tokens, self.pad = recipe, max_tokens, pad
@@ -90,6 +97,10 @@ class GroupRelative(Objective[Asked]):
     def tokens(self, example: Asked) -> int:
         """As if every answer were as long as it may be: how long it becomes is not known before."""
         return self.recipe.samples_per_prompt * (len(example.prompt) + self.recipe.answer_tokens)
+
+    def computed(self, example: Asked) -> Micro:
+        """Answers as long as they may become. What sampling them takes is part of the rate that a calibration finds."""
+        return sampled(len(example.prompt), self.recipe)
 
     def units(self, example: Asked) -> int:  # noqa: ARG002 (each counts as much)
         return 1

@@ -11,7 +11,7 @@ from tasks.contracts import Row
 from tasks.errors import TrainingFailed
 from tasks.tokens import Encoded
 from tasks.train.data import collate
-from tasks.train.objective import Objective
+from tasks.train.objective import Micro, Objective
 from tasks.train.preference import Pair, Preferences, encode_pair
 from tasks.train.preference_reference import reference_log_probs, sequence_key
 from tasks.train.recipe import Recipe
@@ -39,6 +39,7 @@ class Kto(Objective[Judged]):
     """
 
     unit = "answers"
+    measured = Preferences.measured
 
     def __init__(self, recipe: Recipe, max_tokens: int, pad: int) -> None:
         self.recipe, self.max_tokens, self.pad = recipe, max_tokens, pad
@@ -62,6 +63,11 @@ class Kto(Objective[Judged]):
 
     def tokens(self, example: Judged) -> int:
         return len(example.answer.input_ids) + len(example.mismatched.input_ids)
+
+    def computed(self, example: Judged) -> Micro:
+        """The other answer of the pair is an example of its own, and of the mismatched one no gradient is taken."""
+        answer = example.answer
+        return Micro((len(answer.input_ids),), sum(answer.learned[1:]), (len(example.mismatched.input_ids),))
 
     def units(self, example: Judged) -> int:  # noqa: ARG002 (each counts as much)
         return 1

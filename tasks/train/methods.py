@@ -6,13 +6,21 @@ from typing import Any
 
 from tasks.contracts import Quantization
 from tasks.errors import UsageError
-from tasks.train.config import Adapter
+from tasks.train.config import Adapter, Method
 from tasks.train.grpo import GroupRelative
 from tasks.train.kto import Kto
 from tasks.train.objective import Objective
 from tasks.train.preference import Preferences
 from tasks.train.recipe import Recipe
 from tasks.train.sft import Supervised
+
+_OBJECTIVES: dict[Method, type[Objective[Any]]] = {
+    "sft": Supervised,
+    "dpo": Preferences,
+    "ipo": Preferences,
+    "kto": Kto,
+    "grpo": GroupRelative,
+}
 
 
 def objective_of(recipe: Recipe, max_tokens: int, pad: int) -> Objective[Any]:
@@ -43,6 +51,11 @@ def objective_of(recipe: Recipe, max_tokens: int, pad: int) -> Objective[Any]:
             remedy="set train.early_stopping_evals to 0",
         )
     return GroupRelative(recipe, max_tokens, pad)
+
+
+def measured_by(method: Method) -> tuple[str, ...]:
+    """What a method measures on rows that it does not learn, beside the loss there."""
+    return _OBJECTIVES[method].measured
 
 
 def quantization_of(adapter: Adapter) -> Quantization:

@@ -29,8 +29,8 @@ class Limits(Record):
         return left
 
     def told(self, price_per_hour: float) -> Limits:
-        """The limits with a price that the trainer told, where none was known of the machine that it runs on."""
-        return self if self.price_per_hour else self.model_copy(update={"price_per_hour": price_per_hour})
+        """The limits with the price that the trainer told, once it has: it knows best which devices it uses."""
+        return self.model_copy(update={"price_per_hour": price_per_hour}) if price_per_hour else self
 
     def cost(self, seconds: float) -> float:
         """What so many seconds of training cost."""

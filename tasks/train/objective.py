@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from tasks.contracts import Row
 from tasks.train.plan import Decisions
@@ -16,6 +16,22 @@ if TYPE_CHECKING:
 E = TypeVar("E")
 
 
+class Micro(NamedTuple):
+    """What a micro-batch computes: the sequences of its forward and backward pass, and those of a forward pass alone.
+
+    `learned`: how many tokens of the former are learned.
+    """
+
+    lengths: tuple[int, ...]
+    learned: int
+    looked: tuple[int, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all its sequences."""
+        return sum(self.lengths) + sum(self.looked)
+
+
 class Objective(ABC, Generic[E]):
     """One method of training. The loss of a step is the sum over its units, divided by their number in the whole step.
 
@@ -24,6 +40,8 @@ class Objective(ABC, Generic[E]):
 
     unit: str
     """What the mean is taken over: `tokens` or `pairs`."""
+    measured: tuple[str, ...] = ()
+    """Names of what `measures` finds."""
 
     @abstractmethod
     def examples(self, tokenizer: Any, rows: Sequence[Row]) -> list[E]:
@@ -32,6 +50,10 @@ class Objective(ABC, Generic[E]):
     @abstractmethod
     def tokens(self, example: E) -> int:
         """Tokens of an example that are computed, padding excluded."""
+
+    @abstractmethod
+    def computed(self, example: E) -> Micro:
+        """What one example costs in training: estimates of time and memory follow from it."""
 
     @abstractmethod
     def units(self, example: E) -> int:

@@ -11,7 +11,7 @@ from tasks.contracts import Message, Row
 from tasks.errors import TrainingFailed
 from tasks.tokens import Encoded, encode_example
 from tasks.train.data import collate
-from tasks.train.objective import Objective
+from tasks.train.objective import Micro, Objective
 from tasks.train.preference_reference import batches, reference_log_probs, sequence_key
 from tasks.train.recipe import Recipe
 
@@ -31,6 +31,7 @@ class Preferences(Objective[Pair]):
     """Raise the chosen answer over the rejected one, measured from where the model stands before training."""
 
     unit = "pairs"
+    measured = ("preference_accuracy", "preference_accuracy_per_token", "reward_accuracy", "margin")
 
     def __init__(self, recipe: Recipe, max_tokens: int, pad: int) -> None:
         self.recipe, self.max_tokens, self.pad = recipe, max_tokens, pad
@@ -41,6 +42,10 @@ class Preferences(Objective[Pair]):
 
     def tokens(self, example: Pair) -> int:
         return len(example.chosen.input_ids) + len(example.rejected.input_ids)
+
+    def computed(self, example: Pair) -> Micro:
+        sides = (example.chosen, example.rejected)
+        return Micro(tuple(len(side.input_ids) for side in sides), sum(sum(side.learned[1:]) for side in sides))
 
     def units(self, example: Pair) -> int:  # noqa: ARG002 (each counts as much)
         return 1

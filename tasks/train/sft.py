@@ -9,7 +9,7 @@ from tasks.contracts import Row
 from tasks.tokens import Encoded
 from tasks.train.batches import packed
 from tasks.train.data import collate, encode_rows
-from tasks.train.objective import Objective
+from tasks.train.objective import Micro, Objective
 from tasks.train.plan import Decisions
 from tasks.train.recipe import Recipe
 
@@ -36,6 +36,9 @@ class Supervised(Objective[Encoded]):
 
     def tokens(self, example: Encoded) -> int:
         return len(example.input_ids)
+
+    def computed(self, example: Encoded) -> Micro:
+        return Micro((len(example.input_ids),), sum(example.learned[1:]))
 
     def units(self, example: Encoded) -> int:
         return sum(example.learned[1:])

@@ -20,7 +20,7 @@ from tasks.train.start import Start, find_start
 from tasks.train.supervise import train_in_process
 from tasks.train.unfinished import STAGE, Begun, begin, begun_of, check_resume, unfinished
 
-REVISION = 3
+REVISION = 4
 OnEvent = Callable[[dict[str, Any]], None]
 
 
@@ -68,7 +68,7 @@ def _make(
     begun = _begin(store, begun, job, on_event)
     log_file = store.root / "logs" / f"train-{key[:16]}.log"
     told = {"training": key, "dataset": dataset.address, "base": base.name, "recipe": recipe.model_dump(mode="json")}
-    price = local_price(known)
+    price = local_price(known, recipe, base.parameters)
     on_event({"event": "begin", **told, **({} if price is None else {"price_per_hour": price})})
     for text in begun.not_used:
         on_event({"event": "note", "text": text})

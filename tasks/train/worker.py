@@ -27,6 +27,7 @@ from tasks.contracts import Digest, Forecast, LossPoint, Record, ValidationPoint
 from tasks.digest import digest_file
 from tasks.errors import TrainingFailed, TuneloopError
 from tasks.train.amendments import amended_decisions, amended_micro_batch, amended_steps
+from tasks.train.automatic import examples_of_a_row
 from tasks.train.checkpoint import DECISIONS, sync
 from tasks.train.engines.choose import Choice, decided_from, settled
 from tasks.train.engines.ranks import chosen, enter, join, leave
@@ -197,11 +198,12 @@ def _result(run: Run, model: Any, available: int, decisions: dict[str, str], mea
     """Write the adapter that is the result; what to note of it."""
     from tasks.train.adapter import write
 
+    each = examples_of_a_row(run.job.config.method)
     return Result(
         adapter_digest=write(model, run.job),
         key=run.job.key,
         steps=run.step,
-        rows_seen=len(run.examples),
+        rows_seen=len(run.examples) // each,
         rows_available=available,
         tokens=run.tokens,
         seconds=run.seconds,
@@ -213,7 +215,7 @@ def _result(run: Run, model: Any, available: int, decisions: dict[str, str], mea
         history=run.history.said,
         repairs=read_log(run.checkpoints).said,
         validation=tuple(run.validation.looks),
-        validation_rows=len(run.validation.examples),
+        validation_rows=len(run.validation.examples) // each,
         best_step=run.validation.written_step,
         measures=measures,
     )

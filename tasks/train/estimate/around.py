@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.adapters.devices import cpu_name, gpu_names
 from tasks.adapters.store import Store
 from tasks.contracts import BaseModelRef, Forecast
+from tasks.errors import TuneloopError
 from tasks.settings import Settings
+from tasks.train.engines.choose import Hardware, choose
 from tasks.train.estimate.forecast import kind_of_run
 from tasks.train.estimate.known import Known, Past
-from tasks.train.estimate.prices import load_prices
+from tasks.train.estimate.prices import PriceTable, load_prices
 from tasks.train.estimate.saving import checkpoint_bytes, try_saving
 from tasks.train.recipe import Recipe
 from tasks.train.shape import read_shape
@@ -36,12 +40,28 @@ def known_before(store: Store, key: str, work: Path, recipe: Recipe, base: BaseM
     return known_here().model_copy(update={"saving_bytes_per_second": saved.bytes_per_second})
 
 
-def local_price(known: Known) -> float | None:
-    """Price of an hour of this machine, all its GPUs together; None: it is not in the table, or others train."""
-    if Settings().trainer == "kubernetes":  # what its machines are, the trainer says itself
+def local_price(known: Known, recipe: Recipe, parameters: int) -> float | None:
+    """Price of an hour of what a training uses of this machine; None: it is not in the table, or others train."""
+    if known.prices is None or Settings().trainer == "kubernetes":  # what its machines are, the trainer says itself
         return None
-    names = gpu_names() or (cpu_name(),)
-    return known.prices.price_of(names[0], len(names)) if known.prices else None
+    names = gpu_names()
+    return (
+        known.prices.price_of(names[0], _used(names, known.prices, recipe, parameters))
+        if names
+        else (known.prices.price_of(cpu_name()))
+    )
+
+
+def _used(names: Sequence[str], prices: PriceTable, recipe: Recipe, parameters: int) -> int:
+    """How many GPUs a training will use here, as its trainer chooses them; all where it will refuse to start."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = min(len(names), len(visible.split(","))) if visible else len(names)
+    kind = prices.kind_of(names[0])
+    memory = int(prices.kinds[kind].memory_gb * 1e9) if kind else 0
+    try:
+        return choose(recipe, parameters, Hardware(gpus=gpus, gpu_bytes=memory)).processes
+    except TuneloopError:  # the trainer says it, with what it found itself
+        return gpus
 
 
 def note_actual(key: str, recipe: Recipe, result: Result) -> None:
@@ -52,7 +72,6 @@ def note_actual(key: str, recipe: Recipe, result: Result) -> None:
     from sqlalchemy.exc import SQLAlchemyError
 
     from tasks.adapters.estimate_log import EstimatedTraining, note
-    from tasks.errors import TuneloopError
 
     found = result.estimate
     if found is None or result.interruptions or result.repairs or result.best_step is not None:

@@ -18,7 +18,7 @@ from tasks.train.estimate.memory import PROCESS_BYTES
 from tasks.train.estimate.prices import price_for
 from tasks.train.estimate.saving import checkpoint_bytes
 from tasks.train.estimate.timing import Looks, Rates, looks_during, seconds_of
-from tasks.train.estimate.work import Micro, load_of, measure, planned, total_flops
+from tasks.train.estimate.work import joined, load_of, planned, total_flops
 from tasks.train.plan import Decisions, Machine
 from tasks.train.run import Run
 from tasks.train.shape import read_shape
@@ -37,11 +37,11 @@ def refuse_impossible(run: Run, decisions: Decisions, machine: Machine, choice: 
         recipe=job.config,
         shape=read_shape(Path(job.base.path)),
         parameters=job.base.parameters,
-        rows=tuple(measure(example, job.config) for example in run.examples),
+        rows=tuple(run.objective.computed(example) for example in run.examples),
     )
     held = int(PROCESS_BYTES["cuda"]) if machine.cuda else resident_bytes()
     free = min(machine.free_bytes, machine.free_bytes if machine.cuda else available_bytes()) + held
-    memory = needed_with(plan, decisions, planned(run.steps, run.examples, job.config))
+    memory = needed_with(plan, decisions, planned(run.steps, run.examples, run.objective))
     refuse_if_too_large(memory, plan, machine.model_copy(update={"free_bytes": free}), choice)
 
 
@@ -94,7 +94,7 @@ def forecast_of(run: Run, decisions: Decisions, rates: Rates) -> Forecast:
     """The estimate of a training from the rates that were found."""
     job, recipe, device = run.job, run.job.config, device_name(decisions)
     shape = read_shape(Path(job.base.path))
-    steps = planned(run.steps, run.examples, recipe)
+    steps = planned(run.steps, run.examples, run.objective)
     load, kind = load_of(recipe, shape, decisions), kind_of_run(recipe, rates.calibrated)
     known = correction(job.known.past, device, kind)
     processes = int(decisions.processes.value)
@@ -114,14 +114,11 @@ def forecast_of(run: Run, decisions: Decisions, rates: Rates) -> Forecast:
 def looks_of(run: Run, shape: Any) -> Looks:
     """What happens beside the steps of a training."""
     config, validation, steps = run.job.config, run.validation, len(run.steps)
-    rows = sorted((measure(example, config) for example in validation.examples), key=lambda row: sum(row.lengths))
+    rows = sorted((run.objective.computed(example) for example in validation.examples), key=lambda row: row.tokens)
     size = validation.batch_rows
     batches = (rows[at : at + size] for at in range(0, len(rows), size))
     return Looks(
-        validation=tuple(
-            Micro(tuple(n for row in batch for n in row.lengths), sum(row.learned for row in batch))
-            for batch in batches
-        ),
+        validation=tuple(joined(batch) for batch in batches),
         looks=looks_during(steps, validation.every) if rows else 0,
         saves=(steps - 1) // config.checkpoint_steps,
         save_bytes=checkpoint_bytes(config, shape, run.job.base.parameters),

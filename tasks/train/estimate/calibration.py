@@ -20,7 +20,8 @@ from tasks.inference.precision import torch_type
 from tasks.train.estimate.memory import memory_of
 from tasks.train.estimate.peak import begin_peak, give_back, peak, used_bytes
 from tasks.train.estimate.timing import USUAL_UTILISATION, Measured, Rates, rates_of
-from tasks.train.estimate.work import Load, Micro, flops, load_of, measure
+from tasks.train.estimate.work import Load, flops, joined, load_of
+from tasks.train.objective import Micro
 from tasks.train.plan import Decisions
 from tasks.train.random_state import capture, put_back
 from tasks.train.run import Run
@@ -187,8 +188,7 @@ def _pair(rows: tuple[int, ...], cut: int) -> Pair:
 
 
 def _micro(run: Run, rows: Sequence[int]) -> Micro:
-    found = [measure(run.examples[row], run.job.config) for row in rows]
-    return Micro(tuple(n for one in found for n in one.lengths), sum(one.learned for one in found))
+    return joined([run.objective.computed(run.examples[row]) for row in rows])
 
 
 def _shape(run: Run) -> Shape:

@@ -9,7 +9,8 @@ from tasks.contracts import Record
 from tasks.errors import BudgetRefused, TuneloopError
 from tasks.train.engines.choose import Choice, decided_from, settled
 from tasks.train.estimate.memory import Memory, memory_of
-from tasks.train.estimate.work import Load, Micro, flops, largest, load_of, positions
+from tasks.train.estimate.work import Load, flops, joined, largest, load_of, positions
+from tasks.train.objective import Micro
 from tasks.train.plan import Decision, Decisions, Machine, decide, largest_micro_batch, plan_steps
 from tasks.train.recipe import Recipe
 from tasks.train.shape import Shape
@@ -25,18 +26,17 @@ class Planned(Record):
     shape: Shape
     parameters: int
     rows: tuple[Micro, ...]
-    """Each training row: lengths of its sequences, learned tokens."""
+    """Each training example: lengths of its sequences, learned tokens."""
 
     def steps(self) -> list[list[Micro]]:
         """The micro-batches of all steps."""
-        return [[self._joined(micro) for micro in step] for step in plan_steps(self._lengths(), self.recipe)]
+        return [
+            [joined([self.rows[number] for number in micro]) for micro in step]
+            for step in plan_steps(self._lengths(), self.recipe)
+        ]
 
     def _lengths(self) -> list[int]:
-        return [sum(row.lengths) for row in self.rows]
-
-    def _joined(self, numbers: Sequence[int]) -> Micro:
-        rows = [self.rows[number] for number in numbers]
-        return Micro(tuple(length for row in rows for length in row.lengths), sum(row.learned for row in rows))
+        return [row.tokens for row in self.rows]
 
     def decisions(self, machine: Machine, choice: Choice = ONE) -> Decisions:
         """What the trainer would decide on a machine."""
@@ -55,8 +55,12 @@ class Planned(Record):
 
     def shortened(self, tokens: int) -> Planned:
         """The same training without what is longer."""
-        rows = tuple(Micro(tuple(min(n, tokens) for n in row.lengths), row.learned) for row in self.rows)
+        rows = tuple(Micro(_cut(row.lengths, tokens), row.learned, _cut(row.looked, tokens)) for row in self.rows)
         return self.model_copy(update={"rows": rows})
+
+
+def _cut(lengths: Sequence[int], tokens: int) -> tuple[int, ...]:
+    return tuple(min(length, tokens) for length in lengths)
 
 
 class Proposal(Record):
@@ -130,7 +134,7 @@ def _changes(planned: Planned) -> Iterator[tuple[str, Planned]]:
     words = "train.adapter: qlora with train.expand_nf4: off"
     if recipe.adapter != "qlora" or recipe.expand_nf4 != "off":
         yield words, planned.changed(**nf4)
-    longest = max((n for row in planned.rows for n in row.lengths), default=0)
+    longest = max((n for row in planned.rows for n in (*row.lengths, *row.looked)), default=0)
     for share in _SHORTER:
         tokens = max(16, int(longest * share))
         yield f"checks.max_tokens: {tokens} (rows up to now: {longest})", planned.shortened(tokens)

@@ -6,6 +6,7 @@ measures a few of its micro-batches; without, it takes rows of one length, as lo
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,21 +18,24 @@ from tasks.adapters.devices import available_bytes, resident_bytes
 from tasks.adapters.processes import die_with_parent, emit
 from tasks.contracts import Forecast, Record
 from tasks.errors import BudgetRefused, TuneloopError
-from tasks.train.engines.choose import Choice
-from tasks.train.engines.ranks import chosen
+from tasks.train.automatic import examples_of_a_row
+from tasks.train.engines.choose import Choice, choose
+from tasks.train.engines.ranks import look
 from tasks.train.estimate.before import forecast_of, looks_of
 from tasks.train.estimate.fit import Planned, Proposal, needed_with, proposals
 from tasks.train.estimate.forecast import OnKind, hints, on_kinds, refuse_too_dear
 from tasks.train.estimate.memory import PROCESS_BYTES
 from tasks.train.estimate.prices import load_prices
 from tasks.train.estimate.timing import USUAL_UTILISATION, Looks, Rates
-from tasks.train.estimate.work import Micro, load_of, measure, padding_share, planned
+from tasks.train.estimate.work import load_of, padding_share, planned
 from tasks.train.failure_report import failure_of
-from tasks.train.objective import Objective
+from tasks.train.grpo import sampled
+from tasks.train.objective import Micro, Objective
 from tasks.train.plan import Decisions, Job, Machine, plan_steps
+from tasks.train.recipe import Recipe
 from tasks.train.run import Run
 from tasks.train.shape import read_shape
-from tasks.train.share import Share
+from tasks.train.share import SPLIT, Share
 from tasks.train.worker import decide_for, machine_here, run_of
 
 _USUAL_LEARNED = 0.5  # share of a row's tokens that is learned, where no row was read
@@ -75,6 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     die_with_parent()
     request = Request.model_validate_json(Path(arguments[0]).read_text(encoding="utf-8"))
     try:
+        take_cores_of_one(choice_of(request.job))
         found = estimate(request)
     except TuneloopError as error:
         failure = failure_of(error)
@@ -84,10 +89,26 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def choice_of(job: Job) -> Choice:
+    """The engine and the number of processes that a training would begin with here; this process is one, and alone.
+
+    Raises:
+        TuneloopError: as the trainer itself would say it, where that is not possible here.
+    """
+    return choose(job.config, job.base.parameters, look())
+
+
+def take_cores_of_one(choice: Choice) -> None:
+    """On a CPU, compute with as many cores as each process of the training would have: its speed is measured."""
+    cores = sorted(os.sched_getaffinity(0))
+    if choice.processes > 1 and not look().gpus and len(cores) >= choice.processes:
+        os.sched_setaffinity(0, cores[: len(cores) // choice.processes])
+
+
 def estimate(request: Request) -> Estimated:
     """The estimate of a training on this machine and on the kinds of the price table."""
     job = request.job
-    choice = chosen(job)
+    choice = choice_of(job)
     run = guessed_run(job, request.guess) if request.guess else _real_run(job)
     decisions = decide_for(run, choice)
     run.objective.decided(decisions)
@@ -96,12 +117,14 @@ def estimate(request: Request) -> Estimated:
         recipe=job.config,
         shape=shape,
         parameters=job.base.parameters,
-        rows=tuple(measure(example, job.config) for example in run.examples),
+        rows=tuple(run.objective.computed(example) for example in run.examples),
     )
     machine = _machine()
-    steps = planned(run.steps, run.examples, job.config)
+    steps = planned(run.steps, run.examples, run.objective)
     fits = needed_with(plan, decisions, steps).total <= machine.free_bytes
-    rates = _rates(run, decisions, request.calibrate and request.guess is None and fits)
+    # what one process holds of weights that are split cannot be measured by a process alone
+    measures = request.calibrate and request.guess is None and fits and choice.engine.value not in SPLIT
+    rates = _rates(run, decisions, measures)
     return _found(run, plan, decisions, machine, choice, rates, looks_of(run, shape))
 
 
@@ -110,12 +133,12 @@ def _found(
 ) -> Estimated:
     here = forecast_of(run, decisions, rates)
     fits = here.memory_bytes <= machine.free_bytes
-    steps = planned(run.steps, run.examples, run.job.config)
+    steps = planned(run.steps, run.examples, run.objective)
     kinds = on_kinds(plan, run.job.known.prices or load_prices(), here, looks)
-    tokens = sum(sum(micro.lengths) for step in steps for micro in step)
+    tokens = sum(micro.tokens for step in steps for micro in step)
     return Estimated(
         here=here,
-        rows=len(run.examples),
+        rows=len(run.examples) // examples_of_a_row(run.job.config.method),
         steps=len(steps),
         tokens=tokens,
         learned_share=sum(micro.learned for step in steps for micro in step) / max(1, tokens),
@@ -156,7 +179,10 @@ class _Counted(Objective[Micro]):
         return []
 
     def tokens(self, example: Micro) -> int:
-        return sum(example.lengths)
+        return example.tokens
+
+    def computed(self, example: Micro) -> Micro:
+        return example
 
     def units(self, example: Micro) -> int:
         return example.learned
@@ -171,10 +197,9 @@ class _Counted(Objective[Micro]):
 def guessed_run(job: Job, guess: Guess) -> Run:
     """The plan of a training on rows that nobody has read yet."""
     config = job.config
-    pairs = 2 if config.method in ("dpo", "ipo") else 1
-    count = min(guess.rows, config.max_rows or guess.rows)
+    count = min(guess.rows, config.max_rows or guess.rows) * examples_of_a_row(config.method)
     length = min(guess.tokens, config.sequence_tokens or guess.tokens)
-    rows = [Micro((length,) * pairs, int(length * pairs * _USUAL_LEARNED)) for _ in range(count)]
+    rows = [_guessed(config, length)] * count
     objective = _Counted()
     return Run(
         job=job,
@@ -184,6 +209,16 @@ def guessed_run(job: Job, guess: Guess) -> Run:
         say=lambda _: None,
         stop_asked=bool,
     )
+
+
+def _guessed(config: Recipe, length: int) -> Micro:
+    """An example of a row of so many tokens, as its method would make it."""
+    learned = int(length * _USUAL_LEARNED)
+    if config.method in ("dpo", "ipo"):
+        return Micro((length, length), 2 * learned)
+    if config.method == "kto":
+        return Micro((length,), learned, (length,))
+    return sampled(length - learned, config) if config.method == "grpo" else Micro((length,), learned)
 
 
 def _rates(run: Run, decisions: Decisions, calibrate: bool) -> Rates:

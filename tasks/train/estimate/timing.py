@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from tasks.contracts import Record
-from tasks.train.estimate.work import Load, Micro, Steps, flops, forward_flops
+from tasks.train.estimate.work import Load, Steps, flops, forward_flops
+from tasks.train.objective import Micro
 
 USUAL_UTILISATION = 0.4  # of the rate of plain products: what training reaches where nothing was measured
 STEP_SECONDS = 0.006  # what a step costs beside its products: batches, schedule, progress

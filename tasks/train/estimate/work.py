@@ -14,21 +14,13 @@ time counts what is padded too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from tasks.contracts import Record
-from tasks.train.data import sequences_of
+from tasks.train.objective import Micro, Objective
 from tasks.train.plan import Decisions, MicroBatches
 from tasks.train.recipe import Recipe
 from tasks.train.shape import Shape
-
-
-class Micro(NamedTuple):
-    """One forward and backward pass: the lengths of its sequences, and how many of their tokens are learned."""
-
-    lengths: tuple[int, ...]
-    learned: int
-
 
 Steps = Sequence[Sequence[Micro]]
 
@@ -82,7 +74,11 @@ def positions(micro: Micro, packed: bool) -> int:
 
 
 def flops(micro: Micro, load: Load) -> float:
-    """FLOPs of the forward and backward pass of one micro-batch."""
+    """FLOPs of one micro-batch: forward and backward pass, and what is computed forward only beside them."""
+    return _there_and_back(micro, load) + _looked(micro, load)
+
+
+def _there_and_back(micro: Micro, load: Load) -> float:
     shape, count = load.shape, positions(micro, load.packed)
     again = 2 if load.recomputes else 0
     blocks = ((6 if load.full else 4) + again) * shape.block_weights * count
@@ -101,9 +97,17 @@ def scores(micro: Micro, load: Load) -> int:
 
 
 def forward_flops(micro: Micro, load: Load) -> float:
-    """FLOPs of the forward pass alone: 2 for each weight a token meets."""
+    """FLOPs of a micro-batch without a backward pass: 2 for each weight a token meets."""
     plain = load.model_copy(update={"recomputes": False, "full": False})
-    return flops(micro, plain) / 2
+    return _there_and_back(micro, plain) / 2 + _looked(micro, load)
+
+
+def _looked(micro: Micro, load: Load) -> float:
+    """FLOPs of the sequences that no gradient is taken of; as many of their tokens meet the head as of the others."""
+    if not micro.looked:
+        return 0.0
+    share = micro.learned / max(1, sum(micro.lengths))
+    return forward_flops(Micro(micro.looked, int(share * sum(micro.looked))), load)
 
 
 def total_flops(steps: Steps, load: Load) -> float:
@@ -122,24 +126,16 @@ def largest(steps: Steps, weight: Callable[[Micro], float]) -> Micro:
     return max((micro for step in steps for micro in step), key=weight, default=Micro((), 0))
 
 
-def planned(steps: Sequence[MicroBatches], examples: Sequence[Any], recipe: Recipe) -> list[list[Micro]]:
-    """The planned micro-batches as lengths and learned tokens."""
-    measures = [measure(example, recipe) for example in examples]
-    return [[_joined([measures[row] for row in micro]) for micro in step] for step in steps]
+def planned(steps: Sequence[MicroBatches], examples: Sequence[Any], objective: Objective[Any]) -> list[list[Micro]]:
+    """The planned micro-batches as what the method computes of them."""
+    measures = [objective.computed(example) for example in examples]
+    return [[joined([measures[row] for row in micro]) for micro in step] for step in steps]
 
 
-def _joined(rows: Sequence[Micro]) -> Micro:
-    return Micro(tuple(length for row in rows for length in row.lengths), sum(row.learned for row in rows))
-
-
-def measure(example: Any, recipe: Recipe) -> Micro:
-    """Lengths and learned tokens of the sequences of one example, whatever its method made of it."""
-    if isinstance(example, Micro):  # nobody has read the row yet
-        return example
-    found = sequences_of(example)
-    if found:
-        return Micro(tuple(len(s.input_ids) for s in found), sum(sum(s.learned[1:]) for s in found))
-    # answers that the model samples itself: as long as they may become
-    prompt = max((len(v) for v in vars(example).values() if isinstance(v, tuple | list)), default=0)
-    return Micro((prompt + recipe.answer_tokens,) * recipe.samples_per_prompt,
-                 recipe.answer_tokens * recipe.samples_per_prompt)  # fmt: skip
+def joined(rows: Sequence[Micro]) -> Micro:
+    """Several examples as one micro-batch."""
+    return Micro(
+        tuple(length for row in rows for length in row.lengths),
+        sum(row.learned for row in rows),
+        tuple(length for row in rows for length in row.looked),
+    )

@@ -81,6 +81,13 @@ def test_about_ten_looks() -> None:
     assert worked("eval_steps", rows=4, batch_rows=16, epochs=1.0) == 1
 
 
+def test_looks_count_the_steps_that_there_are() -> None:
+    values = SFT | {"batch_rows": 16, "epochs": 2.0}
+    looks = {method: AUTOMATIC["eval_steps"].work_out(Known(1600, None, values | {"method": method}))
+             for method in ("dpo", "kto")}  # fmt: skip
+    assert {method: found[0] for method, found in looks.items() if found} == {"dpo": 20, "kto": 40}
+
+
 def test_rows_may_be_as_long_as_the_model_reads() -> None:
     assert worked("sequence_tokens") is None
 

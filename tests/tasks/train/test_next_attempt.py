@@ -163,3 +163,9 @@ def test_money_counts_over_all_attempts() -> None:
     assert "2.11 of 2.00" in last.why
     assert stop(follows(kinds.TIMEOUT, limits=limits, seconds=1801)).code == kinds.COST
     assert Limits(max_cost=2.0, timeout_seconds=50).seconds_left(0) == 50
+
+
+def test_the_trainers_own_price_counts_as_soon_as_it_tells_it() -> None:
+    limits = Limits(timeout_seconds=1e6, max_cost=2.0, price_per_hour=32.0)
+    assert limits.told(0.0) == limits
+    assert limits.told(4.0).seconds_left(0) == 1800

@@ -64,8 +64,8 @@ def test_it_measures_a_small_share_of_the_plan(home: Path, tiny_model: Path, tmp
     load = load_of(job.config, read_shape(tiny_model), decisions)
     found = choose_rows(run, load)
     assert len(found) > 1
-    micros = planned([(pair.small, pair.typical) for pair in found], run.examples, job.config)
-    total = total_flops(planned(run.steps, run.examples, job.config), load)
+    micros = planned([(pair.small, pair.typical) for pair in found], run.examples, run.objective)
+    total = total_flops(planned(run.steps, run.examples, run.objective), load)
     assert sum(flops(micro, load) for pair in micros for micro in pair) <= SHARE * total
     assert all(len(small.lengths) <= len(typical.lengths) for small, typical in micros)
     short, _, _ = opened(make_job(tmp_path / "short", tiny_model, epochs=1.0))

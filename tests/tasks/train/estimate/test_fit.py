@@ -6,7 +6,7 @@ import pytest
 
 from tasks.errors import BudgetRefused
 from tasks.train.estimate.fit import Planned, needed, proposals, refuse_if_too_large
-from tasks.train.estimate.work import Micro
+from tasks.train.objective import Micro
 from tasks.train.plan import Machine
 from tasks.train.recipe import Recipe
 from tests.tasks.train.estimate.test_memory import QWEN_7B, WEIGHTS

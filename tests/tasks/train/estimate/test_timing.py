@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tasks.train.estimate.known import Past, correction
 from tasks.train.estimate.timing import Looks, Measured, Rates, looks_during, rates_of, seconds_of
-from tasks.train.estimate.work import Micro, flops, forward_flops
+from tasks.train.estimate.work import flops, forward_flops
+from tasks.train.objective import Micro
 from tests.tasks.train.estimate.test_work import LOAD, ROWS
 
 

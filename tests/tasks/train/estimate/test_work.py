@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,17 +11,20 @@ from tasks.tokens import Encoded
 from tasks.train.adapter import build
 from tasks.train.estimate.work import (
     Load,
-    Micro,
     adapter_weights,
     flops,
     forward_flops,
+    joined,
     largest,
-    measure,
     padding_share,
     planned,
     positions,
     total_flops,
 )
+from tasks.train.grpo import Asked
+from tasks.train.kto import Judged
+from tasks.train.methods import objective_of
+from tasks.train.objective import Micro
 from tasks.train.plan import Decision, Machine, decide
 from tasks.train.preference import Pair
 from tasks.train.recipe import Recipe
@@ -67,14 +71,33 @@ def test_sums_and_the_largest() -> None:
     assert largest([], lambda _: 0) == Micro((), 0)
 
 
-def test_examples_of_every_method_are_measured() -> None:
-    one, two = Encoded([1, 2, 3], [False, True, True]), Encoded([1, 2, 3, 4], [True, False, False, True])
-    recipe = Recipe()
-    assert measure(one, recipe) == Micro((3,), 2)
-    assert measure(two, recipe) == Micro((4,), 1)  # nothing predicts the first token
-    assert measure(Pair(one, two), recipe) == Micro((3, 4), 3)
-    assert measure(ROWS, recipe) == ROWS
-    assert planned([((0, 1), (1,))], [one, two], recipe) == [[Micro((3, 4), 3), Micro((4,), 1)]]
+ONE, TWO = Encoded([1, 2, 3], [False, True, True]), Encoded([1, 2, 3, 4], [True, False, False, True])
+
+
+def computed(method: str, example: Any, **fields: Any) -> Micro:
+    return objective_of(Recipe.model_validate({"method": method, **fields}), 2048, 2).computed(example)
+
+
+def test_each_method_says_what_an_example_costs() -> None:
+    assert computed("sft", ONE) == Micro((3,), 2)
+    assert computed("sft", TWO) == Micro((4,), 1)  # nothing predicts the first token
+    assert computed("dpo", Pair(ONE, TWO)) == Micro((3, 4), 3)
+    asked = computed("grpo", Asked((1,) * 5, "yes", 0), samples_per_prompt=3, answer_tokens=7)
+    assert asked == Micro((12, 12, 12), 21)
+    sft = objective_of(Recipe(), 2048, 2)
+    assert planned([((0, 1), (1,))], [ONE, TWO], sft) == [[Micro((3, 4), 3), Micro((4,), 1)]]
+
+
+def test_kto_learns_from_one_answer_and_looks_at_another() -> None:
+    """The other answer of the pair is an example of its own; of the mismatched one there is no backward pass."""
+    found = computed("kto", Judged(ONE, desirable=True, mismatched=TWO, other=TWO))
+    assert found == Micro((3,), 2, (4,))
+    assert found.tokens == objective_of(Recipe(method="kto"), 2048, 2).tokens(Judged(ONE, True, TWO, TWO)) == 7
+    assert joined([found, found]) == Micro((3, 3), 4, (4, 4))
+    looked = Micro((4,), int(4 * 2 / 3))
+    assert flops(found, LOAD) == flops(Micro((3,), 2), LOAD) + forward_flops(looked, LOAD)
+    assert forward_flops(found, LOAD) == forward_flops(Micro((3,), 2), LOAD) + forward_flops(looked, LOAD)
+    assert positions(found, packed=True) == 3  # nothing is kept of what is only looked at
 
 
 @pytest.mark.parametrize("fields", [{}, {"adapter": "dora"}, {"target_modules": ("q_proj", "down_proj")}])
