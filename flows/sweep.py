@@ -13,8 +13,10 @@ from tasks.train.space import (
     Point,
     Space,
     Swept,
+    check_validation,
     in_words,
     judge,
+    metric_of,
     of_settings,
     points,
     preset_space,
@@ -57,11 +59,13 @@ def sweep(config: RunConfig, dataset: str, space: Space) -> Swept:
         space: what to try; the same space gives the same trials, and what was trained before is not trained again.
 
     Raises:
-        UsageError: the settings of a trial cannot be; found before the first one.
+        UsageError: the settings of a trial cannot be, or trials cannot be compared; found before the first one.
         TuneloopError: a trial failed for a reason that says nothing of its settings.
     """
     refuse_points(config.train, space)
-    return judge([trial_of(p, tried(config, dataset, p), space.metric) for p in points(space)], space.metric)
+    check_validation(config.train)
+    metric = metric_of(config.train, space)
+    return judge([trial_of(p, tried(config, dataset, p), metric) for p in points(space)], metric)
 
 
 def best_settings(config: RunConfig, rows: DatasetVersion, base: BaseModelRef) -> RunConfig:

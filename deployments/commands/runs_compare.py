@@ -34,6 +34,10 @@ def compare_runs(
     as_json: AsJson = False,
 ) -> None:
     """Curves of two to four runs over one another, the best of each measure marked, settings that differ."""
+    in_the_way = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
+    if in_the_way:
+        raise UsageError("page and image need a folder", where=f"--out {folder}", why=f"{in_the_way} is a file",
+                         remedy="name a folder, new or there already")  # fmt: skip
     runs = open_runs(config)
     found = [runs.find(name) for name in names]
     twice = {run.id for run in found if sum(run.id == other.id for other in found) > 1}
@@ -110,6 +114,9 @@ def export(
     if as_json and file is None:
         raise UsageError("with --json standard output belongs to its one object", where="--json",
                          remedy="name a file with --out")  # fmt: skip
+    if file is not None and file.is_dir():
+        raise UsageError("an export needs a file", where=f"--out {file}", why="it is a folder",
+                         remedy=f"--out {file / f'run.{form}'}")  # fmt: skip
     runs = open_runs(config)
     details = runs.details(runs.find(name))
     curve = details.trained.curve if details.trained else curve_of_events(details)

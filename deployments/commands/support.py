@@ -34,6 +34,9 @@ def support(
     """Configuration, log, events and environment of a run in one archive: no rows, no personal data, no secrets."""
     from deployments.support_bundle import write_bundle
 
+    if file is not None and file.is_dir():
+        raise UsageError("the archive needs a file", where=f"--out {file}", why="it is a folder",
+                         remedy=f"--out {file / 'support.zip'}")  # fmt: skip
     runs = open_runs(config, prepare=False)
     run = _run(runs, name)
     target = file or Path(f"support-{run.id[:8]}.zip")

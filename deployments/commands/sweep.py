@@ -36,17 +36,17 @@ def sweep(
     grid: Annotated[list[str] | None, typer.Option("--grid", help="train.FIELD=VALUE,VALUE... Repeatable.")] = None,
     ranges: Annotated[list[str] | None, typer.Option("--range", help="train.FIELD=LOW..HIGH. Repeatable.")] = None,
     trials: Annotated[int | None, typer.Option("--trials", help="Most trials; empty: the whole grid.")] = None,
-    metric: Annotated[str, typer.Option("--metric", help="validation_loss, or a measure of the method.")] = "",
+    metric: Annotated[str, typer.Option("--metric", help="Empty: validation_loss, or reward for grpo.")] = "",
     overrides: Overrides = None,
     template: TemplateName = "",
     as_json: AsJson = False,
 ) -> None:
     """Train with each of several settings, choose by validation, and finish the best one. Killed sweeps go on."""
-    from tasks.train.space import VALIDATION_LOSS, check_validation, refuse_points
+    from tasks.train.space import check_validation, refuse_points
 
     loaded = load_with_template(config, overrides, template)
     check_validation(loaded.config.train)
-    space = space_of(grid or (), ranges or (), trials, metric or VALIDATION_LOSS)
+    space = space_of(grid or (), ranges or (), trials, metric)
     refuse_points(loaded.config.train, space)
     home = use_home(loaded.path)
     for name in prepare_home(home):
@@ -82,12 +82,15 @@ def space_of(grid: Sequence[str], ranges: Sequence[str], trials: int | None, met
 
 
 def _pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for text in texts:
         name, found, values = text.partition("=")
         if not found or not values or not name.startswith(_SECTION):
             raise UsageError(f"`{option}` needs train.FIELD and its values", where=f"{option} {text}",
                              remedy="--grid train.rank=8,16 or --range train.learning_rate=1e-5..1e-3")  # fmt: skip
+        if any(name == f"{_SECTION}{given}" for given, _ in pairs):
+            raise UsageError(f"{name} is given twice", where=f"{option} {text}", why="one of them would be passed over",
+                             remedy=f"give all of its values at once: {option} {name}=...")  # fmt: skip
         pairs.append((name.removeprefix(_SECTION), values))
     return pairs
 

@@ -38,7 +38,7 @@ EXPLANATIONS: dict[Preset, str] = {
     "conservative": "A small adapter and a low rate: little data, or a model that must keep what it can.",
     "balanced": "What works for most data with models of 1 to 13 billion weights; the default.",
     "aggressive": "A larger adapter, a higher rate, more passes: much data, or a task far from what the model knows.",
-    "quality": "Five passes with early stopping; a small sweep chooses rate and rank by the validation loss.",
+    "quality": "Five passes with early stopping; a small sweep chooses rate and rank by validation (grpo: by reward).",
     "cost": "One pass in larger batches: fewer and fuller steps for the same rows.",
 }
 _RATE_FACTORS = (0.5, 1.0, 2.0)
@@ -58,7 +58,7 @@ def preset_value(config: TrainConfig, name: str) -> Any:
 def swept(config: TrainConfig, learning_rate: float) -> dict[str, tuple[Any, ...]]:
     """The small grid that a preset wants tried: field → its values, most promising first. Empty: no sweep.
 
-    Only `quality` sweeps, and only over what the person left open. Trials are compared by validation loss.
+    Only `quality` sweeps, and only over what the person left open. `space.metric_of` says what trials are compared by.
 
     Args:
         learning_rate: the recipe's own, in the middle of the grid.

@@ -17,15 +17,16 @@ from pydantic import Field, ValidationError, model_validator
 
 from tasks.contracts import BaseModelRef, DatasetVersion, Record, TrainedModel
 from tasks.errors import BudgetRefused, EnvironmentUnusable, TrainingFailed, TuneloopError, UsageError
-from tasks.train.config import TrainConfig
+from tasks.train.config import Method, TrainConfig
 from tasks.train.contradictions import refuse_contradictions
 from tasks.train.failures import DATA, NAN, OOM_GPU, OOM_HOST, OOM_KILLED, SPIKE
+from tasks.train.methods import measured_by
 from tasks.train.presets import preset_value, swept
 from tasks.train.recipe import Facts, resolve_recipe
 
 Setting = int | float | str
 Point = dict[str, Setting]
-VALIDATION_LOSS = "validation_loss"
+VALIDATION_LOSS, REWARD = "validation_loss", "reward"
 MOST_TRIALS = 64
 # Memory and losses, rows or a start that do not suit the settings, a model that does not fit, values that only the
 # trainer can refuse. Whatever is not here says something about the machine, or nothing that is known.
@@ -43,7 +44,9 @@ class Space(Record):
     trials: int | None = Field(None, ge=1, le=MOST_TRIALS, description="Most trials; empty: the whole grid.")
     seed: int = Field(17, ge=0, description="Of the sample, and of what is drawn from ranges.")
     metric: str = Field(
-        VALIDATION_LOSS, description="validation_loss, or a measure of the method on rows it did not learn."
+        "",
+        description="validation_loss, or a measure of the method on rows it did not learn; empty: reward for grpo, "
+        "validation_loss for every other method.",
     )
 
     @model_validator(mode="after")
@@ -53,13 +56,17 @@ class Space(Record):
         if strange:
             raise UsageError(f"`{strange[0]}` is no field of train", where=f"train.{strange[0]}",
                              remedy="`tuneloop config show CONFIG` shows every field")  # fmt: skip
+        for name in self.grid.keys() & self.ranges.keys():
+            raise UsageError("a field has values and a range", where=f"train.{name}",
+                             why="the range would take the place of the values", remedy="give one of both")  # fmt: skip
         if not self.grid and not self.ranges:
             raise UsageError("there is nothing to try", remedy="--grid train.learning_rate=1e-4,2e-4")
         if self.ranges and self.trials is None:
             raise UsageError("a range needs a number of trials", where="--trials", remedy="e.g. --trials 8")
         for name, (low, high) in self.ranges.items():
-            if not 0 < low < high:
-                raise UsageError("a range goes from a positive number to a larger one", where=f"train.{name}")
+            if not 0 < low < high < math.inf:
+                raise UsageError("a range goes from a positive number to a larger one", where=f"train.{name}",
+                                 why=f"{low:g} to {high:g}", remedy="e.g. --range train.rank=8..64")  # fmt: skip
         if self.trials is None and len(points(self)) > MOST_TRIALS:
             why = f"a sweep tries at most {MOST_TRIALS}"
             raise UsageError(
@@ -142,7 +149,8 @@ def refuse_points(config: TrainConfig, space: Space) -> None:
     """Look at all trials before the first one is trained: hours later would be too late.
 
     Raises:
-        UsageError: the settings of a trial are not allowed, or contradict one another or the configuration.
+        UsageError: the settings of a trial are not allowed, or contradict one another or the configuration; or the
+            trials cannot be compared by the metric.
     """
     for point in points(space):
         chosen = with_point(config, point)
@@ -151,6 +159,40 @@ def refuse_points(config: TrainConfig, space: Space) -> None:
         except UsageError as error:
             where = f"{error.where}, trial: {in_words(point)}"
             raise UsageError(error.what, where=where, why=error.why, remedy=error.remedy) from error
+    metric_of(config, space)
+
+
+def metric_of(config: TrainConfig, space: Space) -> str:
+    """What the trials of a space are compared by: the metric that was given, or the usual one of their method.
+
+    Raises:
+        UsageError: a method among them does not measure it, or it says nothing of how good their answers are.
+    """
+    methods = list(dict.fromkeys(with_point(config, point).method for point in points(space)))
+    metric = space.metric or (REWARD if methods == ["grpo"] else VALIDATION_LOSS)
+    if metric == VALIDATION_LOSS:
+        _refuse_losses(methods)
+        return metric
+    for method in methods:
+        known = measured_by(method)
+        if metric not in known:
+            usable = known if method == "grpo" else (VALIDATION_LOSS, *known)
+            raise UsageError(f"{method} does not measure {metric}", where="--metric",
+                             why=f"measured by {method}: {', '.join(usable)}",
+                             remedy="name one of these, or leave --metric out")  # fmt: skip
+    return metric
+
+
+def _refuse_losses(methods: Sequence[Method]) -> None:
+    """Losses are no measure where they say nothing of the answers, or are no losses of the same kind."""
+    if "grpo" in methods:
+        raise UsageError("trials of grpo cannot be compared by validation_loss", where="--metric",
+                         why="its loss is the distance from the start: what has learned least has least of it",
+                         remedy="sweep grpo by itself, by reward: leave --metric out")  # fmt: skip
+    if len(methods) > 1:
+        raise UsageError("trials of different methods cannot be compared by validation_loss", where="--metric",
+                         why=f"those of {' and '.join(methods)} are no losses of the same kind",
+                         remedy="sweep each method by itself, or by preference_accuracy where all have it")  # fmt: skip
 
 
 def settled(config: TrainConfig, point: Point, rows: DatasetVersion, base: BaseModelRef) -> TrainConfig:
@@ -226,7 +268,7 @@ def judge(trials: Sequence[Trial], metric: str) -> Swept:
             f"no trial has a value of {metric}",
             where="--metric",
             why="; ".join(sorted(failures)) or f"measured: {', '.join((VALIDATION_LOSS, *names))}",
-            remedy="choose a metric that is measured; validation_loss always is",
+            remedy="look at why the trials failed, or choose a metric that is measured",
         )
     smaller = metric.endswith("loss")
     chosen = min(known) if smaller else max(known, key=lambda pair: (pair[0], -pair[1]))

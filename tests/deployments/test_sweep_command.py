@@ -35,6 +35,9 @@ def test_options_make_a_space() -> None:
         (["train.rank"], [], None),
         (["train.rnak=8"], [], None),
         ([], ["train.learning_rate=low..high"], 2),
+        ([], ["train.rank=8..inf"], 2),
+        (["train.rank=8", "train.rank=16,32"], [], None),
+        ([], ["train.rank=4..8", "train.rank=8..16"], 2),
         ([], ["train.learning_rate=1e-5..1e-3"], None),
         (["train.rank=8"], [], 0),
         ([], [], None),
@@ -50,6 +53,7 @@ def test_options_that_make_none(grid: list[str], ranges: list[str], trials: int 
     [
         (("--grid", "train.learning_rate=1e-4,abc"), "train.learning_rate"),
         (("--range", "train.rank=0.1..0.4", "--trials", "2"), "train.rank"),
+        (("--grid", "train.rank=8,16", "--metric", "acuracy"), "--metric"),
         (("--grid", "train.adapter=lora,full", "--grid", "train.rank=8"), "train.rank, trial: adapter full, rank 8"),
     ],
 )

@@ -121,6 +121,21 @@ def test_two_to_four_different_runs_are_compared(ids: dict[str, str], names: tup
         command("compare", *(ids[name] for name in names), "--out", str(tmp_path))
 
 
+def test_a_file_where_a_folder_is_needed_and_a_folder_where_a_file_is(ids: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "there.txt"
+    file.write_text("kept", encoding="utf-8")
+    for out in (file, file / "below"):
+        with pytest.raises(UsageError, match="need a folder") as caught:
+            command("compare", ids["good"], ids["better"], "--out", str(out))
+        assert "there.txt is a file" in caught.value.why
+    with pytest.raises(UsageError, match="needs a file"):
+        command("export", ids["better"], "--out", str(tmp_path))
+    done = CliRunner().invoke(app, ["support", ids["better"], "--out", str(tmp_path)])
+    assert isinstance(done.exception, UsageError)
+    assert (done.exception.why, done.exception.where) == ("it is a folder", f"--out {tmp_path}")
+    assert [path.name for path in tmp_path.iterdir()] == ["there.txt"]
+
+
 def test_numbers_and_events_as_files(ids: dict[str, str], tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(command("export", ids["better"]))))
     assert len(rows) == 60

@@ -26,6 +26,7 @@ from tasks.train.space import (
     check_validation,
     in_words,
     judge,
+    metric_of,
     of_settings,
     points,
     refuse_points,
@@ -149,6 +150,8 @@ def test_errors_of_other_kinds(error: TuneloopError, expected: bool) -> None:
         {"ranges": {"rank": (4, 8)}},
         {"ranges": {"learning_rate": (1.0, 0.1)}, "trials": 2},
         {"ranges": {"learning_rate": (0.0, 0.1)}, "trials": 2},
+        {"ranges": {"rank": (8, float("inf"))}, "trials": 2},
+        {"grid": {"rank": (8,)}, "ranges": {"rank": (4, 8)}, "trials": 2},
         {"grid": {"rank": tuple(range(1, 66))}},
     ],
 )
@@ -170,6 +173,39 @@ def test_a_measure_of_the_method_is_better_when_larger() -> None:
     swept = judge([trial_of({"rank": i}, e, "preference_accuracy") for i, e in enumerate(found)], "preference_accuracy")
     assert swept.best == 1
     assert score(found[0], "unknown") is None
+
+
+PREFERENCES = ("dpo", "ipo", "kto")
+
+
+def test_each_method_has_its_own_metric() -> None:
+    space = Space(grid={"rank": (2, 4)})
+    for method in ("sft", *PREFERENCES):
+        assert metric_of(TrainConfig(method=method), space) == "validation_loss"
+    assert metric_of(TrainConfig(method="grpo"), space) == "reward"
+    accuracy = Space(grid={"method": PREFERENCES}, metric="preference_accuracy")
+    assert metric_of(TrainConfig(), accuracy) == "preference_accuracy"
+    assert metric_of(TrainConfig(), Space(grid={"method": ("grpo",)})) == "reward"
+
+
+@pytest.mark.parametrize(
+    ("method", "space", "what"),
+    [
+        ("grpo", {"grid": {"rank": (2, 4)}, "metric": "validation_loss"}, "grpo cannot be compared"),
+        ("sft", {"grid": {"method": ("sft", "grpo")}}, "grpo cannot be compared"),
+        ("sft", {"grid": {"method": ("dpo", "ipo")}}, "different methods"),
+        ("dpo", {"grid": {"rank": (2,)}, "metric": "preference_acuracy"}, "does not measure preference_acuracy"),
+        ("sft", {"grid": {"rank": (2,)}, "metric": "reward"}, "sft does not measure reward"),
+    ],
+)
+def test_what_trials_cannot_be_compared_by_is_refused_before_the_first(
+    method: Any, space: dict[str, Any], what: str
+) -> None:
+    with pytest.raises(UsageError, match=what) as caught:
+        refuse_points(TrainConfig(method=method, validation_share=0.1), Space.model_validate(space))
+    assert caught.value.where == "--metric"
+    assert caught.value.why
+    assert caught.value.remedy
 
 
 def test_without_a_score_there_is_no_best() -> None:
