@@ -47,7 +47,9 @@ def build(job: Job, decisions: Decisions) -> Any:
         use_rslora=job.config.rslora,
         task_type="CAUSAL_LM",
     )
+    known = {name for name, _ in linear_layers(model)}
     adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
+    _check_known(set(adapted.base_model.targeted_module_names) - known)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(_PRECISION[decisions.adapter_precision.value])
@@ -92,6 +94,17 @@ def _targets(model: Any, names: tuple[str, ...]) -> str | list[str]:
             remedy=f"use all-linear, or some of: {possible}",
         )
     return list(names)
+
+
+def _check_known(odd: set[str]) -> None:
+    """What is learned has to be what answers: layers of another kind could be adapted and not be loaded again."""
+    if odd:
+        raise UsageError(
+            "this kind of layer cannot be adapted",
+            where="model.base",
+            why=f"{len(odd)} layers are no linear layers of torch, the first is {min(odd)}; GPT-2 has such ones",
+            remedy="use another base model, or train.adapter: full",
+        )
 
 
 def _start_from(adapted: Any, folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from tasks.errors import UsageError
 from tasks.inference.engine import Engine
@@ -208,3 +209,13 @@ def test_an_adapter_that_fits_in_part_is_refused(trained: Trained, tmp_path: Pat
     with pytest.raises(UsageError, match="adapter of other layers") as caught:
         build(job.model_copy(update={"start": folder}), decisions_of(job))
     assert why in caught.value.why
+
+
+def test_layers_that_could_not_be_loaded_again_are_refused(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """GPT-2's are products with transposed weights: adapted without a word, and read by nothing afterwards."""
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "gpt2"))
+    GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=32, n_head=4, vocab_size=640)).save_pretrained(folder)
+    job = make_job(tmp_path, folder, adapter="lora")
+    with pytest.raises(UsageError, match="cannot be adapted") as caught:
+        build(job, decisions_of(job))
+    assert "transformer.h.0.attn.c_attn" in caught.value.why
