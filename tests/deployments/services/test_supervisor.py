@@ -18,6 +18,7 @@ from deployments.services.launch import child_environment, marked
 from deployments.services.ports import free_port
 from deployments.services.spec import Ports, Request, request_file, write_request
 from deployments.services.supervisor import TICK_SECONDS, Supervisor
+from tasks.errors import EnvironmentUnusable
 
 STACK = Path(__file__).with_name("fake_stack.py")
 
@@ -224,3 +225,24 @@ def test_a_changed_request_is_followed(home: Path, stacks: Callable[..., Stack])
     wait_for(lambda: service(home, "one").port != before.port)
     stack.wait_healthy()
     assert not psutil.pid_exists(before.pid or os.getpid())
+
+
+def test_up_waits_for_a_model_that_is_being_loaded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "READY_SECONDS", 0.5)
+    request = Request(home=str(home), working_directory=str(home), ports=Ports(prefect=1, worker=2))
+    me = psutil.Process()
+
+    def say(phase: state.Phase, reason: str) -> None:
+        told = state.ServiceState(name="gateway", state=phase, log="gateway.log", reason=reason)
+        state.write(
+            home, state.Supervision(pid=me.pid, started=me.create_time(), wanted=request.digest, services=(told,))
+        )
+
+    say("starting", "loading")
+    loaded = threading.Timer(2.0, say, ("healthy", ""))
+    loaded.start()
+    assert [s.state for s in control._wait(home, request, lambda _: None, ("gateway",))] == ["healthy"]
+    loaded.join()
+    say("starting", "no answer")
+    with pytest.raises(EnvironmentUnusable, match="did not start"):
+        control._wait(home, request, lambda _: None, ("gateway",))
