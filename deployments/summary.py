@@ -70,6 +70,7 @@ def _evaluation_json(report: EvalReport) -> dict[str, Any]:
         "metric": report.metric,
         "fields": list(report.fields),
         "differences": {name: d.model_dump() for name, d in report.differences.items()},
+        "notes": list(report.notes),
     }
 
 
@@ -139,10 +140,11 @@ def _evaluation(outcome: RunOutcome, report: EvalReport) -> str:
     differences = "; ".join(
         f"{_text(name)} {100 * d.mean:+.1f} ({interval(d, signed=True)})" for name, d in report.differences.items()
     )
+    notes = "".join(f'<p class="warn">{_text(note)}</p>' for note in report.notes)
     return (
         f"<section><h2>{report.rows} held-out rows{of_all}</h2>{table}"
         f'<p class="dim">Percent with 95% intervals. {_text(report.metric_reason)} '
-        f"Paired differences, tuned against: {differences}.</p></section>"
+        f"Paired differences, tuned against: {differences}.</p>{notes}</section>"
     )
 
 

@@ -126,6 +126,12 @@ def test_sampling_is_stated() -> None:
     assert "132 held-out rows of 500 (a seeded sample)" in page
 
 
+def test_how_a_model_was_asked_is_told() -> None:
+    noted = outcome().model_copy(update={"evaluation": report().model_copy(update={"notes": ("It saw <1> example.",)})})
+    assert '<p class="warn">It saw &lt;1&gt; example.</p>' in summary_html(noted, None)
+    assert summary_json(noted)["evaluation"]["notes"] == ["It saw <1> example."]
+
+
 def test_loss_curve_stays_in_its_frame_whatever_the_losses() -> None:
     def point(step: int, loss: float) -> LossPoint:
         return LossPoint(step=step, loss=loss, learning_rate=0.0, tokens=step)
