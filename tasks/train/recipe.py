@@ -67,8 +67,11 @@ class Recipe(Record):
     max_cost: float | None = None
 
     def learning_part(self) -> dict[str, Any]:
-        """The values that decide what comes out: all but how long to wait, how often to save and to try."""
-        return self.model_dump(mode="json", exclude=set(_OPERATIONAL))
+        """The values that decide what comes out: all but how long to wait, how often to save and to try.
+
+        What training starts from counts by its content, which is told apart from this, and not by where it lies.
+        """
+        return self.model_dump(mode="json", exclude={*_OPERATIONAL, "start_from"})
 
 
 _OPERATIONAL = ("checkpoint_steps", "max_attempts", "timeout_minutes", "max_cost")

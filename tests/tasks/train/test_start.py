@@ -136,3 +136,6 @@ def test_a_training_says_what_it_went_on_from(home: Path, base: BaseModelRef) ->
     assert again.started_from
     assert again.adapter_digest != first.adapter_digest
     assert again.curve[0].loss < first.curve[0].loss
+    copy = shutil.copytree(folder, home / "copy")
+    from_copy, _ = train(home, base, CONFIG.model_copy(update={"start_from": str(copy)}))
+    assert (from_copy.new, from_copy.adapter_digest) == (False, again.adapter_digest)
