@@ -14,7 +14,8 @@ from pydantic import Field
 from tasks.adapters.threads import kept_products
 from tasks.contracts import Record
 from tasks.train.base_weights import FP32, base_weight_bytes
-from tasks.train.estimate.work import Load, Micro, load_of, positions
+from tasks.train.estimate.work import Load, load_of, positions
+from tasks.train.objective import Micro
 from tasks.train.plan import Decisions
 from tasks.train.recipe import Recipe
 from tasks.train.shape import Shape

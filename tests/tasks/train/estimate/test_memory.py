@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tasks.train.engines.choose import Choice, decided_from, settled
 from tasks.train.base_weights import NF4_BYTES
+from tasks.train.engines.choose import Choice, decided_from, settled
 from tasks.train.estimate.memory import Memory, memory_of, weight_bytes
-from tasks.train.estimate.work import Micro
+from tasks.train.objective import Micro
 from tasks.train.plan import Decision, Decisions, Machine, decide
 from tasks.train.recipe import Recipe
 from tasks.train.shape import Shape, shape_of
