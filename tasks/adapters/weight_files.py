@@ -88,6 +88,21 @@ def notes(path: Path) -> dict[str, str]:
     return noted if isinstance(noted, dict) else {}
 
 
+def sort_notes(path: Path) -> None:
+    """Put the notes of a safetensors file into the order of their names, in place.
+
+    The library writes them in another order each time; the same weights with the same notes are to be the same bytes.
+    """
+    header, _ = _header(path)
+    header["__metadata__"] = dict(sorted(notes(path).items()))
+    with path.open("r+b") as stream:
+        length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > length:
+            raise ValueError(f"the header of {path.name} cannot be written in its {length} bytes")
+        stream.write(text.ljust(length))
+
+
 def json_object(path: Path) -> dict[str, Any]:
     """Content of one of a model's JSON files.
 

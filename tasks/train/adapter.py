@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from safetensors.torch import load_file, save_file
 
 from tasks.adapters.store import write_atomically
+from tasks.adapters.weight_files import sort_notes
 from tasks.contracts import Digest
 from tasks.digest import digest_bytes, digest_of
 from tasks.errors import UsageError
@@ -164,6 +165,7 @@ def write(adapted: Any, job: Job) -> Digest:
     tensors = {name: _kept(name, tensor) for name, tensor in get_peft_model_state_dict(adapted).items()}
     config = _plain_config(adapted, job)
     save_file(tensors, str(job.work / WEIGHTS), metadata=notes_of(job.config, job.base))
+    sort_notes(job.work / WEIGHTS)
     write_atomically(job.work / CONFIG, json.dumps(config, indent=1, sort_keys=True))
     return adapter_digest(tensors, config)
 

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from tasks.adapters.threads import physical_cores
+from tasks.adapters.weight_files import sort_notes
 from tasks.errors import UsageError
 from tasks.inference.weights import WHOLE_MODEL, is_whole_model
 from tasks.train.layers import prepare_layers
@@ -84,6 +85,7 @@ def write(model: Any, job: Job) -> tuple[dict[str, torch.Tensor], dict[str, Any]
             seen.add(tensor.data_ptr())
             tensors[name] = tensor.detach().to("cpu", torch.bfloat16).contiguous()
     save_file(tensors, str(job.work / WHOLE_MODEL), metadata=notes_of(job.config, job.base))
+    sort_notes(job.work / WHOLE_MODEL)
     shutil.copyfile(Path(job.base.path) / CONFIG, job.work / CONFIG)
     config = json.loads((job.work / CONFIG).read_text(encoding="utf-8"))
     return tensors, {key: value for key, value in config.items() if key not in _INCIDENTAL}
