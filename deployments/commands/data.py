@@ -114,7 +114,7 @@ def _show(address: str, store: Store, as_json: bool) -> None:
         )
     else:
         out.print(Markdown(card))
-        out.print(f"{version.address}, image of the card: {image}", soft_wrap=True)
+        out.print(f"{version.address}, image of the card: {image}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -127,7 +127,7 @@ def verify(address: Address, config: ConfigOption = None, as_json: AsJson = Fals
         found = [fault.model_dump() for fault in faults]
         print_json({"status": "failed" if faults else "done", "exit_code": 20 if faults else 0, "faults": found})
     elif not faults:
-        out.print(f"{address}: every file and row is what the manifest says")
+        out.print(f"{address}: every file and row is what the manifest says", markup=False)
     for fault in () if as_json else faults:
         out.print(f"{fault.file}: {fault.what}", markup=False)
     raise typer.Exit(20 if faults else 0)
@@ -143,7 +143,7 @@ def rollback(address: Address, config: ConfigOption = None, as_json: AsJson = Fa
     if as_json:
         print_json({"status": "done", "exit_code": 0, **version.model_dump(mode="json")})
     else:
-        out.print(f"{version.address} holds the rows of {address}")
+        out.print(f"{version.address} holds the rows of {address}", markup=False)
 
 
 for module in (data_diff, data_rows, data_trace, data_mix, erase):

@@ -66,7 +66,7 @@ def _request(config: RunConfig, dataset: str, folder: Path, calibrate: bool) -> 
     from tasks.adapters.base_models import resolve
     from tasks.train.estimate.process import Request
 
-    err.print(f"base model {config.model.base}: fetched if it is not here yet", style="dim")
+    err.print(f"base model {config.model.base}: fetched if it is not here yet", style="dim", markup=False)
     base = resolve(config.model.base)
     version, address = _version(config, dataset)
     if version is None:

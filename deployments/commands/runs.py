@@ -152,7 +152,7 @@ def cancel(name: Name, config: ConfigOption = None, as_json: AsJson = False) -> 
     if as_json:
         print_json({"status": "done", "exit_code": 0, **ended.model_dump()})
     else:
-        err.print(f"{ended.run[:8]}: {ended.text}", soft_wrap=True)
+        err.print(f"{ended.run[:8]}: {ended.text}", soft_wrap=True, markup=False)
 
 
 for module in (runs_marks, runs_compare, runs_retry):

@@ -50,7 +50,7 @@ def sweep(
     refuse_points(loaded.config.train, space)
     home = use_home(loaded.path)
     for name in prepare_home(home):
-        err.print(f"ended what a killed run had left: {name}", style="yellow")
+        err.print(f"ended what a killed run had left: {name}", style="yellow", markup=False)
     try:
         swept, candidate = _run(home, loaded.config, exact_address(dataset), space)
     except KeyboardInterrupt:
@@ -125,7 +125,9 @@ def _show(swept: Swept, candidate: Candidate, home: Path, as_json: bool) -> None
                     "html": str(page) if page else None})  # fmt: skip
         return
     out.print(trials_table(swept))
-    out.print("gate passed" if candidate.gate.passed else f"gate refused: {'; '.join(candidate.gate.refusals)}")
+    out.print(
+        "gate passed" if candidate.gate.passed else f"gate refused: {'; '.join(candidate.gate.refusals)}", markup=False
+    )
     if page:
         out.print(str(page), soft_wrap=True, style="dim")
 

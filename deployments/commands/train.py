@@ -35,7 +35,7 @@ def train(
     loaded = load_with_template(config, overrides, template)
     home = use_home(loaded.path)
     for name in prepare_home(home):
-        err.print(f"ended what a killed run had left: {name}", style="yellow")
+        err.print(f"ended what a killed run had left: {name}", style="yellow", markup=False)
     try:
         outcome = _run(loaded.config, home, dataset, resume)
     except KeyboardInterrupt:

@@ -6,8 +6,8 @@ one goes on serving; the exchange is one assignment.
 
 from __future__ import annotations
 
-import json
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from deployments.gateway.errors import ApiError
 from tasks.adapters import registry, release_history, releases
+from tasks.adapters.model_settings import context_tokens
 from tasks.adapters.pseudonym_key import fingerprint, pseudonym_key
 from tasks.contracts import Message, ServedModel
 from tasks.errors import TuneloopError
@@ -82,8 +83,7 @@ def load(served: ServedModel) -> Loaded:
     usual = PrivacyConfig()
     entities = tuple(dict.fromkeys((*usual.entities, *served.redacted_entities)))
     regions = tuple(dict.fromkeys((*usual.phone_regions, *served.phone_regions)))
-    architecture = json.loads((Path(served.base.path) / "config.json").read_text(encoding="utf-8"))
-    context = int(architecture["max_position_embeddings"])
+    context = context_tokens(Path(served.base.path)) or sys.maxsize
     counter = PromptCounter(Path(served.base.path))
     key = pseudonym_key()
     redactor = Redactor(entities, regions, key=key)

@@ -124,7 +124,7 @@ def _fits(engine: Engine, limit: int, prompt: Sequence[Message], tools: str) -> 
     """Whether prompt and answer lie within the positions that the model was trained on."""
     from tasks.tokens import encode_prompt
 
-    positions: int = getattr(engine.model.config, "max_position_embeddings", sys.maxsize)
+    positions: int = getattr(engine.model.config.get_text_config(), "max_position_embeddings", sys.maxsize)
     return len(encode_prompt(engine.tokenizer, prompt, tools)) + limit <= positions
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import json
 import os
 import shutil
 import signal
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from pydantic import Field
 
+from tasks.adapters.model_settings import context_tokens
 from tasks.adapters.processes import die_with_parent, emit
 from tasks.adapters.store import write_atomically
 from tasks.adapters.threads import physical_cores
@@ -232,8 +232,7 @@ def _template(job: Job, tokenizer: Any) -> str:
 
 
 def _max_tokens(job: Job) -> int:
-    config = json.loads((Path(job.base.path) / "config.json").read_text(encoding="utf-8"))
-    return int(config.get("max_position_embeddings", sys.maxsize))
+    return context_tokens(Path(job.base.path)) or sys.maxsize
 
 
 def _decisions(run: Run, choice: Choice) -> Decisions:

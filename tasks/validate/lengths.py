@@ -214,12 +214,3 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], *, ask: bool = False)
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask))
     except TemplateError as error:
         raise ValueError(str(error)) from error
-
-
-def longest_sequence(folder: Path) -> int | None:
-    """Tokens that the model in a folder can read; None where it does not say."""
-    path = folder / "config.json"
-    if not path.is_file():
-        return None
-    found = json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings")
-    return int(found) if found else None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import progress
 from tasks.adapters.engine import Engine, open_engine
+from tasks.adapters.model_settings import context_tokens
 from tasks.adapters.pseudonym_key import pseudonym_key
 from tasks.adapters.row_files import Output, Shard, finish_output, open_output, shard_path
 from tasks.adapters.store import Store, stage_key
@@ -26,7 +27,6 @@ from tasks.validate.config import ChecksConfig
 from tasks.validate.decisions import overlays_at_hand
 from tasks.validate.expectations import Expectations, project_folder
 from tasks.validate.language import check_codes
-from tasks.validate.lengths import longest_sequence
 
 if TYPE_CHECKING:
     from tasks.validate.judge import RowVerdicts
@@ -90,7 +90,7 @@ def judge_rows(rows: Rows, checks: ChecksConfig, tokenizer_digest: str, tokenize
 
 def _as_the_model_reads(checks: ChecksConfig, tokenizer: Path) -> ChecksConfig:
     """The checks with no longer rows than the model can read; the report and the reasons name the limit that holds."""
-    longest = longest_sequence(tokenizer)
+    longest = context_tokens(tokenizer)
     if longest is None or longest >= checks.max_tokens:
         return checks
     return checks.model_copy(update={"max_tokens": longest})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.contracts import Message
 from tasks.tokens import count_tokens, load_tokenizer
-from tasks.validate.lengths import TokenCounter, learn_frame, longest_sequence, words_are_independent
+from tasks.validate.lengths import TokenCounter, learn_frame, words_are_independent
 from tests.tiny_model import make_tiny_model
 
 TURNS = ("user", "assistant")
@@ -84,8 +84,3 @@ def test_a_tokenizer_that_joins_words_is_asked_for_every_row() -> None:
     assert words_are_independent(made(pre_tokenizers.ByteLevel(add_prefix_space=False)), [])
     assert not words_are_independent(made(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)), [])
     assert not words_are_independent(made(pre_tokenizers.Metaspace()), [])
-
-
-def test_the_longest_sequence_of_a_model(tiny_model: Path, tmp_path: Path) -> None:
-    assert longest_sequence(tiny_model) == 2048
-    assert longest_sequence(tmp_path) is None
