@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from deployments.commands import console
 from deployments.commands.audit import app
 from tasks.adapters import audit, state, tables
 from tasks.errors import UsageError
@@ -69,9 +70,10 @@ def test_a_list_can_be_narrowed(home: Path, options: tuple[str, ...], expected: 
     assert "\x1b[31mred" not in shown
 
 
-def test_a_reason_is_listed_as_it_was_given(home: Path) -> None:
+def test_a_reason_is_listed_as_it_was_given(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console.out, "_width", 250)  # a table cuts what is wider than the terminal
     reason = "fixed [/v1] route, [ticket 12]"
     audit.record("dataset.versioned", "ds://p/main@1.0.0", reason=reason)
-    done = CliRunner(env={"COLUMNS": "250"}).invoke(app, ["list"])
+    done = CliRunner().invoke(app, ["list"])
     assert (done.exit_code, done.exception) == (0, None)
     assert reason in done.stdout
