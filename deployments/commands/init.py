@@ -38,7 +38,8 @@ def init(
             remedy="choose another name with --output, or overwrite it with --force",
         )
     from deployments.commands.doctor import gemm_gflops
-    from deployments.first_look import check_project, describe, look_at
+    from deployments.first_config import check_project, describe
+    from deployments.first_look import look_at
     from tasks.adapters.store import write_atomically
 
     check_project(project)

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from deployments.cli import app
 from deployments.config_file import Template, config_from, load_config
-from deployments.first_look import Look, SourceLook, describe, look_at, sizes_for
+from deployments.first_config import describe
+from deployments.first_look import Look, SourceLook, look_at, sizes_for
 from tasks.adapters import templates
 from tasks.adapters.templates import SavedTemplate
 from tasks.errors import DataRefused, UsageError
