@@ -16,7 +16,8 @@ _CGROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 def gpu_names(folder: Path = _GPUS) -> tuple[str, ...]:
     """Names of the NVIDIA GPUs that this process may use, as their driver tells them; empty: none."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES", " ").strip() == "" and "CUDA_VISIBLE_DEVICES" in os.environ:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.strip() in ("", "-1"):
         return ()
     found = []
     for file in sorted(folder.glob("*/information")):
@@ -24,7 +25,7 @@ def gpu_names(folder: Path = _GPUS) -> tuple[str, ...]:
             name, _, value = line.partition(":")
             if name.strip() == "Model":
                 found.append(value.strip())
-    return tuple(found)
+    return tuple(found[: len(visible.split(","))] if visible else found)
 
 
 def cpu_name(file: Path = _CPUS) -> str:

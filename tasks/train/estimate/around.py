@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,23 +44,19 @@ def local_price(known: Known, recipe: Recipe, parameters: int) -> float | None:
     if known.prices is None or Settings().trainer == "kubernetes":  # what its machines are, the trainer says itself
         return None
     names = gpu_names()
-    return (
-        known.prices.price_of(names[0], _used(names, known.prices, recipe, parameters))
-        if names
-        else (known.prices.price_of(cpu_name()))
-    )
+    if not names:
+        return known.prices.price_of(cpu_name())
+    return known.prices.price_of(names[0], _used(names, known.prices, recipe, parameters))
 
 
 def _used(names: Sequence[str], prices: PriceTable, recipe: Recipe, parameters: int) -> int:
     """How many GPUs a training will use here, as its trainer chooses them; all where it will refuse to start."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = min(len(names), len(visible.split(","))) if visible else len(names)
     kind = prices.kind_of(names[0])
     memory = int(prices.kinds[kind].memory_gb * 1e9) if kind else 0
     try:
-        return choose(recipe, parameters, Hardware(gpus=gpus, gpu_bytes=memory)).processes
+        return choose(recipe, parameters, Hardware(gpus=len(names), gpu_bytes=memory)).processes
     except TuneloopError:  # the trainer says it, with what it found itself
-        return gpus
+        return len(names)
 
 
 def note_actual(key: str, recipe: Recipe, result: Result) -> None:

@@ -79,3 +79,15 @@ def test_the_peak_is_counted_from_its_reset() -> None:
         assert peak_bytes() - before > 50_000_000
     reset_peak()
     assert peak_bytes() < before + 30_000_000
+
+
+def test_only_the_gpus_that_may_be_used_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for bus in ("a", "b", "c"):
+        (tmp_path / bus).mkdir()
+        (tmp_path / bus / "information").write_text("Model:  NVIDIA H200\n", encoding="utf-8")
+    for visible, count in ((None, 3), ("2", 1), ("0,1", 2), ("", 0), ("-1", 0)):
+        if visible is None:
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        else:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert len(gpu_names(tmp_path)) == count

@@ -13,12 +13,9 @@ from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, M
 from tasks.contracts import Message
 from tasks.inference.engine import Engine
 from tasks.tokens import encode_example, encode_prompt, load_tokenizer
+from tests.tasks.inference.test_head import SIZES
 
 WINDOW = 8
-SIZES: dict[str, Any] = {
-    "vocab_size": 640, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 256, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
-}  # fmt: skip
 FAMILIES: dict[str, Callable[[int], Any]] = {
     "gemma2": lambda window: Gemma2Config(**SIZES, head_dim=8, sliding_window=window),
     "gemma3": lambda window: Gemma3TextConfig(**SIZES, head_dim=8, sliding_window=window),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.adapters.devices import gpu_names
 from tasks.train.estimate import around
 from tasks.train.estimate.around import local_price
 from tasks.train.estimate.known import Known
@@ -43,8 +45,11 @@ def test_only_the_gpus_that_are_used_cost(
     assert price(parameters, **recipe) == pytest.approx(used * load_prices().kinds["L4"].on_demand)
 
 
-def test_gpus_that_are_hidden_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(around, "gpu_names", lambda: EIGHT)
+def test_gpus_that_are_hidden_cost_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for number, name in enumerate(EIGHT):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "information").write_text(f"Model:  {name}\n", encoding="utf-8")
+    monkeypatch.setattr(around, "gpu_names", lambda: gpu_names(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     assert price(micro_batch_rows=4, batch_rows=16) == pytest.approx(2 * load_prices().kinds["L4"].on_demand)
 
