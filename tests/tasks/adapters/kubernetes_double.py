@@ -34,6 +34,7 @@ class Double:
         no_logs: how many readings of logs are refused.
         refuses: the status that everything but logs is answered with, and how often; 0: the connection breaks.
         shown: a pod's name and the number of the reading → which lines of its log that reading gives.
+        once_seen: what happens in the cluster right after pods were listed for the first time.
     """
 
     def __init__(self, script: Script) -> None:
@@ -48,6 +49,7 @@ class Double:
         self.lingers: float = 0
         self.failed_reason = "BackoffLimitExceeded"
         self.shown: Callable[[str, int], slice] = lambda _pod, _reading: slice(None)
+        self.once_seen: Callable[[], None] | None = None
         self.no_logs = 0
         self.refuses: tuple[int, float] = (0, 0)
         self.readings: dict[str, int] = {}
@@ -129,6 +131,12 @@ class Double:
 
     def _remove_pods(self, job: str) -> None:
         self.pods = {name: pod for name, pod in self.pods.items() if pod["metadata"]["labels"][_JOB] != job}
+
+    def pods_seen(self) -> None:
+        """Somebody has been told of pods."""
+        happens, self.once_seen = self.once_seen, None
+        if happens:
+            happens()
 
     def log(self, pod: str, timestamps: bool) -> str:
         """What one reading of a log gives."""
@@ -223,7 +231,10 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:  # noqa: C901
             elif path.endswith(("/pods", "/jobs")):
                 double.look()
                 kind, objects = ("PodList", double.pods) if path.endswith("/pods") else ("JobList", double.jobs)
-                self.answer(200, {"kind": kind, "items": selected(objects, query["labelSelector"][0])})
+                found_objects = selected(objects, query["labelSelector"][0])
+                self.answer(200, {"kind": kind, "items": found_objects})
+                if kind == "PodList" and found_objects:
+                    double.pods_seen()
             else:
                 job = double.jobs.get(path.rsplit("/", 1)[1])
                 self.answer(200 if job else 404, job or {"message": "not found"})

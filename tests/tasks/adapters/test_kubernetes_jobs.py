@@ -94,7 +94,7 @@ def test_what_was_known_of_pods_is_kept_when_the_deadline_takes_them_away() -> N
     with cluster(lambda _: ({"phase": "Pending", "conditions": [nowhere]}, "")) as (double, configuration):
         jobs = KubernetesJobs("tuneloop", configuration)
         jobs.create(render(TEMPLATE, TrainerJob(name="train-a", job_file="/home/job.json")))
-        threading.Timer(0.3, double.pass_deadline, ["train-a"]).start()
+        double.once_seen = lambda: double.pass_deadline("train-a")
         end = jobs.follow("train-a", lambda: 10, lambda *_: None)
     assert (end.timed_out, end.reason) == (False, "DeadlineExceeded")
     assert [pod.reason for pod in end.pods] == ["Unschedulable"]

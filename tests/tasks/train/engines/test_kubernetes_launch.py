@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,7 @@ def test_the_clusters_deadline_without_a_place_is_lack_of_a_machine(
 ) -> None:
     nowhere = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
     with cluster(lambda _: ({"phase": "Pending", "conditions": [nowhere]}, "")) as (double, configuration):
-        threading.Timer(0.5, double.pass_deadline, [f"tuneloop-train-{'f' * 12}-1"]).start()
+        double.once_seen = lambda: double.pass_deadline(f"tuneloop-train-{'f' * 12}-1")
         launch = KubernetesLaunch(tmp_path / "train.log", settings(), KubernetesJobs("tuneloop", configuration))
         assert classify(launch(make_job(tmp_path, tiny_model), 30, lambda _: None)).code == CAPACITY
 
