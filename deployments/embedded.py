@@ -21,6 +21,7 @@ from deployments.environment import quiet
 from deployments.services.launch import child_environment, forget, last_lines, start_leashed
 from deployments.services.ports import free_port
 from deployments.services.prefect_client import reporting_to
+from deployments.services.prefect_http import prefect_client
 from deployments.services.prefect_process import (
     api_url,
     embedded_server_environment,
@@ -154,11 +155,11 @@ def _settle(url: str) -> None:
     """
     deadline, before = time.monotonic() + _SETTLE_SECONDS, None
     unfinished = {"task_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}}
-    with httpx.Client(base_url=url, timeout=5.0, trust_env=False) as client:
+    with prefect_client(url, timeout_seconds=5.0) as client:
         while time.monotonic() < deadline:
             try:
                 now = [client.post("/task_runs/count", json=body).json() for body in ({}, unfinished)]
-            except httpx.HTTPError:  # it ended with the interrupt that ends us, or was killed
+            except (httpx.HTTPError, EnvironmentUnusable):  # it ended with the interrupt that ends us, or was killed
                 return
             if now == before:
                 return

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from deployments.embedded import prefect_server
+from deployments.services.prefect_http import prefect_client
 from tasks.errors import EnvironmentUnusable
 
 DATABASE = Path("prefect") / "prefect.db"
@@ -29,7 +30,7 @@ def forget_artifacts(home: Path, names: Sequence[str]) -> int:
     """
     if not names or not (home / DATABASE).is_file():
         return 0
-    with prefect_server(home) as server, _client(server.api_url) as client:
+    with prefect_server(home) as server, prefect_client(server.api_url) as client:
         found = [artifact["id"] for artifact in _artifacts(client) if _shows(artifact, names)]
         for artifact_id in found:
             client.delete(f"/artifacts/{artifact_id}").raise_for_status()
@@ -54,10 +55,6 @@ def _forget_events(connection: sqlite3.Connection, names: Sequence[str]) -> None
         )
     connection.execute("DELETE FROM event_resources WHERE event_id IN (SELECT id FROM shown)")
     connection.execute("DELETE FROM events WHERE id IN (SELECT id FROM shown)")
-
-
-def _client(url: str) -> httpx.Client:
-    return httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS, trust_env=False)
 
 
 def _artifacts(client: httpx.Client) -> Iterator[dict[str, Any]]:

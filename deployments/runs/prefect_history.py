@@ -14,10 +14,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx
-
 from deployments.embedded import running_server
 from deployments.run_history import DATABASE
+from deployments.services.prefect_http import prefect_client
 from tasks.contracts import Record
 
 _PAGE = 200
@@ -109,7 +108,7 @@ class ServerHistory:
 
     def _pages(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         offset = 0
-        with httpx.Client(base_url=self.url, timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
+        with prefect_client(self.url) as client:
             while True:
                 asked = {**body, "limit": _PAGE, "offset": offset}
                 page = client.post(path, json=asked).raise_for_status().json()

@@ -23,6 +23,7 @@ from prefect.utilities.callables import parameter_schema
 from deployments.automations import DRIFT_AUTOMATION, RETRAIN_DEPLOYMENT, apply_automations
 from deployments.services.ports import free_port
 from deployments.services.prefect_client import reporting_to
+from deployments.services.prefect_http import prefect_client
 from deployments.services.prefect_process import api_url, full_server_environment, server_command
 from tasks.adapters import registry, release_history, releases, request_log
 from tasks.adapters.request_log import LoggedRequest
@@ -107,6 +108,12 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the Prefect server did not start")
 
 
+def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """What the API answers to a GET, or to a POST of a body."""
+    with prefect_client(url) as client:
+        return (client.get(path) if body is None else client.post(path, json=body)).json()
+
+
 @flow(name="retrain")
 def retrain(config: RunConfig, reason: str = "") -> None:
     """Has the parameters of the main job."""
@@ -132,9 +139,9 @@ def deployed(found: Flow[..., Any], entrypoint: str = "") -> str:
 
 def retrain_runs(url: str) -> list[dict[str, Any]]:
     """Flow runs of the retrain deployment."""
-    deployment = httpx.get(f"{url}/deployments/name/{RETRAIN_DEPLOYMENT}").json()["id"]
+    deployment = ask(url, f"/deployments/name/{RETRAIN_DEPLOYMENT}")["id"]
     body = {"deployments": {"id": {"any_": [deployment]}}}
-    return list(httpx.post(f"{url}/flow_runs/filter", json=body).json())
+    return list(ask(url, "/flow_runs/filter", body))
 
 
 def test_drift_starts_a_retraining_and_ordinary_requests_start_nothing(served: str) -> None:
@@ -145,7 +152,7 @@ def test_drift_starts_a_retraining_and_ordinary_requests_start_nothing(served: s
         apply_automations("retrain/nowhere")
     deployed(retrain)
     assert apply_automations() == apply_automations() == (DRIFT_AUTOMATION,)
-    automations = httpx.post(f"{url}/automations/filter", json={}).json()
+    automations = ask(url, "/automations/filter", {})
     assert [(a["name"], a["enabled"]) for a in automations] == [(DRIFT_AUTOMATION, True)]
 
     log(texts(BIKES, 35, 3))
@@ -171,7 +178,7 @@ def _first_run(url: str) -> dict[str, Any]:
 
 
 def _assert_artifacts(url: str) -> None:
-    artifacts = httpx.post(f"{url}/artifacts/filter", json={}).json()
+    artifacts = ask(url, "/artifacts/filter", {})
     found = [a["data"] for a in artifacts if a["key"] == "drift-support-desk"]
     assert len(found) == 2
     assert any("espresso" in text for text in found)
@@ -187,12 +194,12 @@ def test_the_release_doors_report_to_prefect(served: str, tiny_model: Path, monk
     monkeypatch.setenv("TUNELOOP_GATEWAY_URL", "http://127.0.0.1:8800")
     assert release(CONFIG, model.version).status == "promoted"
     assert release(CONFIG, model.version).status == "already_champion"
-    artifacts = httpx.post(f"{url}/artifacts/filter", json={}).json()
+    artifacts = ask(url, "/artifacts/filter", {})
     assert any("8800" in str(a["data"]) for a in artifacts if str(a["key"]).startswith("served-"))
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         body = {"filter": {"event": {"name": ["tuneloop.release.promoted"]}}}
-        events = httpx.post(f"{url}/events/filter", json=body).json()["events"]
+        events = ask(url, "/events/filter", body)["events"]
         if events:
             break
         time.sleep(0.3)
@@ -211,14 +218,14 @@ def test_a_release_deployment_suspends_for_the_form_and_carries_out_the_decision
     deployment = deployed(release, "flows.release.release")
     parameters = {"config": required.model_dump(mode="json"), "version": model.version}
     body = {"parameters": parameters, "state": {"type": "PENDING"}}
-    run = httpx.post(f"{url}/deployments/{deployment}/create_flow_run", json=body).json()["id"]
+    run = ask(url, f"/deployments/{deployment}/create_flow_run", body)["id"]
     assert _executed(url, run) == "Suspended"
     assert release(required, model.version).status == "waiting_for_approval"
     assert _asked(url, model.version) == 0  # a form for it is open
     assert registry.versions(NAME)[model.version - 1].alias == "challenger"
     answers = {"promote": False, "reason": "wrong tone", "decided_by": "ann"}
-    resumed = _resume(url, run, answers)
-    assert resumed.json().get("status") == "ACCEPT", resumed.text
+    resumed = ask(url, f"/flow_runs/{run}/resume", {"run_input": answers})
+    assert resumed.get("status") == "ACCEPT", resumed
     assert _executed(url, run) == "Completed"
     last = release_history.history(NAME)[-1]
     assert (last.action, last.version, last.actor, last.reason) == ("rejected", model.version, "ann", "wrong tone")
@@ -232,7 +239,7 @@ def _asked(url: str, version: int) -> int:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         body = {"filter": {"event": {"prefix": ["tuneloop.release."]}}}
-        events = httpx.post(f"{url}/events/filter", json=body).json()["events"]
+        events = ask(url, "/events/filter", body)["events"]
         if any(event["payload"].get("reason") == mark for event in events):
             asked = [event["payload"]["version"] for event in events if event["event"] == "tuneloop.release.waiting"]
             return asked.count(version)
@@ -240,20 +247,10 @@ def _asked(url: str, version: int) -> int:
     raise AssertionError("an event that was emitted did not come")
 
 
-def _resume(url: str, run: str, answers: dict[str, Any]) -> httpx.Response:
-    """The server's answer; a busy one (its SQLite database is locked for a moment) is asked again."""
-    for _ in range(10):
-        response = httpx.post(f"{url}/flow_runs/{run}/resume", json={"run_input": answers}, timeout=30)
-        if response.status_code < 500:
-            break
-        time.sleep(1)
-    return response
-
-
 def _executed(url: str, run: str) -> str:
     """Execute a run as a worker does; the name of the state it ends in."""
     subprocess.run([sys.executable, "-m", "prefect", "flow-run", "execute", run], cwd=ROOT, check=False)
-    return str(httpx.get(f"{url}/flow_runs/{run}").json()["state"]["name"])
+    return str(ask(url, f"/flow_runs/{run}")["state"]["name"])
 
 
 def test_registering_through_the_doors_keeps_the_first_comparison(served: str, tiny_model: Path) -> None:
@@ -284,7 +281,7 @@ def test_registering_through_the_doors_keeps_the_first_comparison(served: str, t
             doors.registered_version(NAME, 99)
 
     registering()
-    artifacts = httpx.post(f"{url}/artifacts/filter", json={}).json()
+    artifacts = ask(url, "/artifacts/filter", {})
     assert any("## Gate: passed" in str(a["data"]) for a in artifacts if a["key"] == "model-card-support-desk")
 
 

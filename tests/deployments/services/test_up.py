@@ -17,6 +17,7 @@ from deployments.services import control, state
 from deployments.services.launch import marked
 from deployments.services.plan import AskedPorts
 from deployments.services.ports import free_port
+from deployments.services.prefect_http import prefect_client
 from deployments.services.prefect_process import api_url
 from tasks.errors import EnvironmentUnusable, UsageError
 
@@ -88,32 +89,30 @@ def test_everything_listens_on_this_machine_only(running: tuple[Path, control.Up
 
 def test_the_deployment_has_a_form_and_a_paused_schedule(running: tuple[Path, control.Up]) -> None:
     _, up = running
-    found = httpx.get(f"{prefect_url(up)}/deployments/name/trivial/local", timeout=60).json()
+    with prefect_client(prefect_url(up)) as client:
+        found = client.get("/deployments/name/trivial/local").json()
+        elsewhere = client.get("/deployments/name/trivial/elsewhere")
     assert found["parameter_openapi_schema"]["definitions"]["Wish"]["properties"]["number"]["default"] == 1
     assert found["enforce_parameter_schema"] is True
     assert [(s["slug"], s["active"]) for s in found["schedules"]] == [("weekly", False)]
-    assert httpx.get(f"{prefect_url(up)}/deployments/name/trivial/elsewhere", timeout=60).status_code == 404
+    assert elsewhere.status_code == 404
 
 
 def test_a_run_that_is_created_by_http_is_executed_by_the_worker(
     running: tuple[Path, control.Up], tmp_path: Path
 ) -> None:
     home, up = running
-    url, target = prefect_url(up), tmp_path / "written.json"
-    deployment = httpx.get(f"{url}/deployments/name/trivial/local", timeout=60).json()["id"]
-    wrong = httpx.post(
-        f"{url}/deployments/{deployment}/create_flow_run", json={"parameters": {"config": {"nmber": 1}}}, timeout=60
-    )
-    assert wrong.status_code == 409
+    target, deadline = tmp_path / "written.json", time.monotonic() + 60
     parameters = {"config": {"target": str(target), "number": 7}, "reason": "by curl"}
-    run = httpx.post(
-        f"{url}/deployments/{deployment}/create_flow_run", json={"parameters": parameters}, timeout=60
-    ).json()
-    deadline = time.monotonic() + 60
-    while (state_type := httpx.get(f"{url}/flow_runs/{run['id']}", timeout=60).json()["state"]["type"]) != "COMPLETED":
-        assert state_type not in ("FAILED", "CRASHED"), (home / "logs" / "worker.log").read_text()[-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
+    with prefect_client(prefect_url(up)) as client:
+        deployment = client.get("/deployments/name/trivial/local").json()["id"]
+        create = f"/deployments/{deployment}/create_flow_run"
+        assert client.post(create, json={"parameters": {"config": {"nmber": 1}}}).status_code == 409
+        run = client.post(create, json={"parameters": parameters}).json()
+        while (state_type := client.get(f"/flow_runs/{run['id']}").json()["state"]["type"]) != "COMPLETED":
+            assert state_type not in ("FAILED", "CRASHED"), (home / "logs" / "worker.log").read_text()[-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
     folder = str(Path.cwd().resolve())
     assert json.loads(target.read_text()) == {"number": 7, "reason": "by curl", "folder": folder, "home": str(home)}
 
