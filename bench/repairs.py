@@ -130,7 +130,8 @@ def _ignore(_event: dict[str, Any]) -> None:
 
 
 def _host_memory(folder: Path, model: Path, number: int) -> Trial:
-    job = make_job(folder, model, batch_rows=16, micro_batch_rows=16, epochs=1.0, checkpoint_steps=1, seed=number)
+    batches: dict[str, Any] = {"batch_rows": 16, "micro_batch_rows": 16, "epochs": 1.0, "checkpoint_steps": 1}
+    job = make_job(folder, model, precision="fp32", seed=number, **batches)  # the same need on every processor
     write_long_rows(job.rows, 32, 100)
     return Trial(job, LocalLaunch(folder / "home", folder / "log"), limit_memory(260))
 
