@@ -21,7 +21,7 @@ from deployments.environment import quiet
 from deployments.services.launch import child_environment, forget, last_lines, start_leashed
 from deployments.services.ports import free_port
 from deployments.services.prefect_client import reporting_to
-from deployments.services.prefect_http import prefect_client
+from deployments.services.prefect_http import api_client
 from deployments.services.prefect_process import (
     api_url,
     embedded_server_environment,
@@ -155,7 +155,7 @@ def _settle(url: str) -> None:
     """
     deadline, before = time.monotonic() + _SETTLE_SECONDS, None
     unfinished = {"task_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}}
-    with prefect_client(url, timeout_seconds=5.0) as client:
+    with api_client(url, timeout_seconds=5.0) as client:
         while time.monotonic() < deadline:
             try:
                 now = [client.post("/task_runs/count", json=body).json() for body in ({}, unfinished)]

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from deployments.embedded import prefect_server
-from deployments.services.prefect_http import prefect_client
+from deployments.services.prefect_http import api_client
 from tasks.errors import EnvironmentUnusable
 
 DATABASE = Path("prefect") / "prefect.db"
@@ -30,7 +30,7 @@ def forget_artifacts(home: Path, names: Sequence[str]) -> int:
     """
     if not names or not (home / DATABASE).is_file():
         return 0
-    with prefect_server(home) as server, prefect_client(server.api_url) as client:
+    with prefect_server(home) as server, api_client(server.api_url) as client:
         found = [artifact["id"] for artifact in _artifacts(client) if _shows(artifact, names)]
         for artifact_id in found:
             client.delete(f"/artifacts/{artifact_id}").raise_for_status()

@@ -16,7 +16,7 @@ from deployments.embedded import prefect_server
 from deployments.runs.prefect_history import FlowRun
 from deployments.runs.states import ENDED
 from deployments.runs.views import Runs
-from deployments.services.prefect_http import prefect_client
+from deployments.services.prefect_http import api_client
 from tasks.adapters.processes import LONGEST_GRACE_SECONDS, TERM_GRACE_SECONDS
 from tasks.adapters.runs import RunProcess
 from tasks.contracts import Record
@@ -106,7 +106,7 @@ def _wait(process: psutil.Process) -> None:
 
 @contextlib.contextmanager
 def _server(home: Path) -> Iterator[httpx.Client]:
-    with prefect_server(home) as server, prefect_client(server.api_url) as client:
+    with prefect_server(home) as server, api_client(server.api_url) as client:
         yield client
 
 

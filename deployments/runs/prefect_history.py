@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from deployments.embedded import running_server
 from deployments.run_history import DATABASE
-from deployments.services.prefect_http import prefect_client
+from deployments.services.prefect_http import api_client
 from tasks.contracts import Record
 
 _PAGE = 200
@@ -108,7 +108,7 @@ class ServerHistory:
 
     def _pages(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         offset = 0
-        with prefect_client(self.url) as client:
+        with api_client(self.url) as client:
             while True:
                 asked = {**body, "limit": _PAGE, "offset": offset}
                 page = client.post(path, json=asked).raise_for_status().json()

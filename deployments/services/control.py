@@ -20,7 +20,7 @@ from deployments.services.child import LOADS
 from deployments.services.launch import child_environment, last_lines, marked
 from deployments.services.plan import AskedPorts, plan
 from deployments.services.prefect_client import reporting_to
-from deployments.services.prefect_http import prefect_client
+from deployments.services.prefect_http import api_client
 from deployments.services.prefect_process import api_url
 from deployments.services.spec import Request, log_file, request_file, services, write_request
 from deployments.services.state import ServiceState, Supervision
@@ -149,7 +149,7 @@ def submit_run(config: RunConfig, reason: str = "", resume: str = "") -> Submitt
             why="the services of this home are not running", remedy="tuneloop up CONFIG, or run without --submit",
         )  # fmt: skip
     parameters = {"config": config.model_dump(mode="json"), "reason": reason, "resume": resume}
-    with prefect_client(api_url(prefect.port)) as client:
+    with api_client(api_url(prefect.port)) as client:
         found = client.get(f"/deployments/name/{RETRAIN}")
         if found.status_code == httpx.codes.NOT_FOUND:
             raise EnvironmentUnusable(

@@ -1,4 +1,4 @@
-"""Calls of a Prefect server over plain HTTP: Prefect's own client takes seconds to import, a command should not."""
+"""Calls of a Prefect server over plain HTTP: Prefect's own client costs a second to import and raises at 404, 409."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0)
 """Between two tries, 12 seconds in all: what holds the database writes for milliseconds."""
 
 
-def prefect_client(url: str, timeout_seconds: float = 30.0) -> httpx.Client:
+def api_client(url: str, timeout_seconds: float = 30.0) -> httpx.Client:
     """A client of the API at a URL. An answer that the server is busy is no answer: it asks again.
 
     Where two requests write to its SQLite database at once, Prefect undoes one and answers it with 503; its own clients

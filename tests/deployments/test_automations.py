@@ -23,7 +23,7 @@ from prefect.utilities.callables import parameter_schema
 from deployments.automations import DRIFT_AUTOMATION, RETRAIN_DEPLOYMENT, apply_automations
 from deployments.services.ports import free_port
 from deployments.services.prefect_client import reporting_to
-from deployments.services.prefect_http import prefect_client
+from deployments.services.prefect_http import api_client
 from deployments.services.prefect_process import api_url, full_server_environment, server_command
 from tasks.adapters import registry, release_history, releases, request_log
 from tasks.adapters.request_log import LoggedRequest
@@ -110,7 +110,7 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
 
 def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
     """What the API answers to a GET, or to a POST of a body."""
-    with prefect_client(url) as client:
+    with api_client(url) as client:
         return (client.get(path) if body is None else client.post(path, json=body)).json()
 
 

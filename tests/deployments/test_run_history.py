@@ -10,7 +10,7 @@ import pytest
 
 from deployments.embedded import prefect_server
 from deployments.run_history import forget_artifacts
-from deployments.services.prefect_http import prefect_client
+from deployments.services.prefect_http import api_client
 
 ADDRESS, OTHER = "ds://proj/main@1.0.0", "ds://proj/main@2.0.0"
 
@@ -27,7 +27,7 @@ def make(client: httpx.Client, key: str, data: str, description: str) -> None:
 
 def test_artifacts_of_erased_versions_go_and_their_text_with_them(home: Path, run_database: Path) -> None:
     shutil.copytree(run_database, home / "prefect")
-    with prefect_server(home) as server, prefect_client(server.api_url) as client:
+    with prefect_server(home) as server, api_client(server.api_url) as client:
         for number in range(3):
             make(client, "evaluation", f"my blue lantern {number}", f"Evaluation on {ADDRESS}")
         make(client, "dataset-card", f"`{ADDRESS}` my copper kettle", "card")

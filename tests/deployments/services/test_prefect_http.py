@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from deployments.services import prefect_http
-from deployments.services.prefect_http import prefect_client
+from deployments.services.prefect_http import api_client
 from tasks.errors import EnvironmentUnusable
 
 BUSY = 503
@@ -53,14 +53,14 @@ def server(*statuses: int) -> Iterator[tuple[str, list[bytes]]]:
 
 
 def test_what_is_asked_again_is_the_whole_request() -> None:
-    with server(BUSY, BUSY, 201) as (url, received), prefect_client(url) as client:
+    with server(BUSY, BUSY, 201) as (url, received), api_client(url) as client:
         answer = client.post("/flow_runs", json={"parameters": {"number": 7}})
     assert (answer.status_code, answer.json()) == (201, {"id": "one"})
     assert [json.loads(body) for body in received] == [{"parameters": {"number": 7}}] * 3
 
 
 def test_a_server_that_stays_busy_is_a_coded_error() -> None:
-    with server(BUSY) as (url, received), prefect_client(url) as client:
+    with server(BUSY) as (url, received), api_client(url) as client:
         with pytest.raises(EnvironmentUnusable, match="too busy") as caught:
             client.post("/flow_runs", json={})
         assert caught.value.where == f"{url}/flow_runs"
@@ -69,12 +69,12 @@ def test_a_server_that_stays_busy_is_a_coded_error() -> None:
 
 @pytest.mark.parametrize("status", [200, 404, 409, 500])
 def test_other_answers_are_not_repeated(status: int) -> None:
-    with server(status, 200) as (url, received), prefect_client(url) as client:
+    with server(status, 200) as (url, received), api_client(url) as client:
         assert client.post("/flow_runs", json={}).status_code == status
     assert len(received) == 1
 
 
 def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    with server(200) as (url, _), prefect_client(url) as client:
+    with server(200) as (url, _), api_client(url) as client:
         assert client.post("/flow_runs", json={}).status_code == httpx.codes.OK

@@ -17,7 +17,7 @@ from deployments.services import control, state
 from deployments.services.launch import marked
 from deployments.services.plan import AskedPorts
 from deployments.services.ports import free_port
-from deployments.services.prefect_http import prefect_client
+from deployments.services.prefect_http import api_client
 from deployments.services.prefect_process import api_url
 from tasks.errors import EnvironmentUnusable, UsageError
 
@@ -89,7 +89,7 @@ def test_everything_listens_on_this_machine_only(running: tuple[Path, control.Up
 
 def test_the_deployment_has_a_form_and_a_paused_schedule(running: tuple[Path, control.Up]) -> None:
     _, up = running
-    with prefect_client(prefect_url(up)) as client:
+    with api_client(prefect_url(up)) as client:
         found = client.get("/deployments/name/trivial/local").json()
         elsewhere = client.get("/deployments/name/trivial/elsewhere")
     assert found["parameter_openapi_schema"]["definitions"]["Wish"]["properties"]["number"]["default"] == 1
@@ -104,7 +104,7 @@ def test_a_run_that_is_created_by_http_is_executed_by_the_worker(
     home, up = running
     target, deadline = tmp_path / "written.json", time.monotonic() + 60
     parameters = {"config": {"target": str(target), "number": 7}, "reason": "by curl"}
-    with prefect_client(prefect_url(up)) as client:
+    with api_client(prefect_url(up)) as client:
         deployment = client.get("/deployments/name/trivial/local").json()["id"]
         create = f"/deployments/{deployment}/create_flow_run"
         assert client.post(create, json={"parameters": {"config": {"nmber": 1}}}).status_code == 409
