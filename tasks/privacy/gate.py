@@ -54,6 +54,7 @@ NUMBER = (
 INSURANCE = r"(?i:nino|national insurance|ni number)"
 IP = r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|::|(?:[0-9A-Fa-f]{1,4}:){7}"
 URL = r"://\S*@|(?i:[?&#;][\w.-]*(?:token|key|secret|passw|pwd|sig|credential)\w*=)"
+HASH = r"\b[0-9a-f]{32}\b"
 LETTER = r"[A-Za-z\x80-\xff]"
 
 

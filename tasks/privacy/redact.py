@@ -29,6 +29,7 @@ ENTITIES: tuple[str, ...] = PATTERN_ENTITIES
 ACTIONS = ("redact", "mask", "pseudonymise", "drop", "report")
 _JSON_STARTS = frozenset("{[ \t\r\n")
 _KEY_REACH = 40
+_NOT_IN_HASHES = (gates.NUMBER, gates.LETTER)  # what these look for, a hash's digits and letters could be taken for
 
 Look = Callable[[str, str], Iterable[Span]]  # text and what stands before it → findings, overlapping ones included
 
@@ -65,6 +66,21 @@ class _Value(NamedTuple):
     is_number: bool = False
 
 
+class _Seen(NamedTuple):
+    """A text as a reader sees it.
+
+    Args:
+        positions: where each of its characters was; None where all stayed in their places.
+        hits: indices of the looks that can find something in it, ascending.
+        has_hash: whether it may hold a hash.
+    """
+
+    text: str
+    positions: list[int] | None
+    hits: list[int]
+    has_hash: bool = False
+
+
 class Redactor:
     """Finds and replaces the entities it was made for; cheap to make, safe to share between threads.
 
@@ -88,8 +104,8 @@ class Redactor:
         self._key = key
         self._check(actions or {})
         self.looks = _looks(frozenset(self.entities), self.phone_regions)
-        self._gate = gates.gate(*(pattern for pattern, _ in self.looks), gates.HIDDEN)
-        self._hidden = len(self.looks)  # index of the last pattern
+        self._gate = gates.gate(*(pattern for pattern, _ in self.looks), gates.HASH, gates.HIDDEN)
+        self._hash, self._hidden = len(self.looks), len(self.looks) + 1  # indices of the last two patterns
         self._reported = frozenset(e for e, action in self.actions.items() if action == "report")
 
     def __reduce__(self) -> tuple[type[Redactor], tuple[object, ...]]:
@@ -153,11 +169,12 @@ class Redactor:
         if not text or not self.looks:
             return []
         if keep_numbers and text[0] in _JSON_STARTS and text.lstrip()[:1] in ("{", "["):
-            may_hold = "\\" in text or (before and _says_secret(before)) or self._seen(text)[2]
+            may_hold = "\\" in text or (before and _says_secret(before)) or self._seen(text).hits
             parts = json_text.parts(text) if may_hold else []
             if parts is not None:
                 return [value for start, end in parts for value in self._values_in_json(text, start, end)]
-        return [_Value(span, text[span.start : span.end]) for span in self._find_plain(text, before)]
+        spans = self._find_plain(text, before)
+        return [_Value(span, text[span.start : span.end]) for span in spans] if spans else []
 
     def _values_in_json(self, text: str, start: int, end: int) -> Iterator[_Value]:
         """What is found in one string or number of a JSON text, at its place in this text."""
@@ -202,27 +219,30 @@ class Redactor:
             yield from subject_keys(value.span.entity, as_seen(value.said)[0], self.phone_regions, self._key)
 
     def _find_plain(self, text: str, before: str) -> list[Span]:
-        seen, positions, hits = self._seen(text)
+        seen, positions, hits, has_hash = self._seen(text)
         if before and "SECRET" in self.entities and _says_secret(before):
             hits = sorted({*hits, next(i for i, (_, look) in enumerate(self.looks) if look is assigned_secrets)})
         if not hits:
             return []
         seen = without_placeholders(seen)
-        found = [span for index in hits for span in self.looks[index][1](seen, before)]
+        bare = without_hashes(seen) if has_hash else seen
+        found: list[Span] = []
+        for pattern, look in (self.looks[index] for index in hits):
+            found.extend(look(bare if pattern in _NOT_IN_HASHES else seen, before))
         spans = without_overlaps(found, self._reported)
         if positions is None:
             return spans
         return [s._replace(start=positions[s.start], end=positions[s.end - 1] + 1) for s in spans]
 
-    def _seen(self, text: str) -> tuple[str, list[int] | None, list[int]]:
-        """The text as a reader sees it, its positions, and the looks that can find something in it."""
-        if text.isascii():
-            hits = self._gate(text.encode())
-            if not hits or hits[-1] != self._hidden:
-                return text, None, hits
-        seen, positions = as_seen(text)
-        hits = self._gate(seen.encode("utf-8", "replace"))
-        return seen, positions, [index for index in hits if index != self._hidden]
+    def _seen(self, text: str) -> _Seen:
+        hits = self._gate(text.encode()) if text.isascii() else [self._hidden]
+        if not hits:
+            return _Seen(text, None, hits)
+        positions = None
+        if hits[-1] == self._hidden:
+            text, positions = as_seen(text)
+            hits = self._gate(text.encode("utf-8", "replace"))
+        return _Seen(text, positions, [index for index in hits if index < self._hash], self._hash in hits)
 
 
 def _says_secret(before: str) -> bool:
@@ -235,7 +255,7 @@ def _looks(entities: frozenset[str], regions: tuple[str, ...]) -> tuple[tuple[st
     if "EMAIL_ADDRESS" in entities:
         made.append((gates.EMAIL, lambda text, _before: emails(text)))
     if entities & NUMBERS:
-        made.append((gates.NUMBER, lambda text, before: numbers(without_hashes(text), before, entities, regions)))
+        made.append((gates.NUMBER, lambda text, before: numbers(text, before, entities, regions)))
     if "NATIONAL_ID" in entities:
         made.append((gates.INSURANCE, lambda text, _before: _as_national(text)))
     if "IP_ADDRESS" in entities:
@@ -246,7 +266,7 @@ def _looks(entities: frozenset[str], regions: tuple[str, ...]) -> tuple[tuple[st
         made.append((gates.KEY_MARK, lambda text, _before: keys(text)))
         made.append((gates.SECRET_WORD, assigned_secrets))
     if named := entities & set(NAMED_ENTITIES):
-        made.append((gates.LETTER, lambda text, _before: names_and_addresses(without_hashes(text), frozenset(named))))
+        made.append((gates.LETTER, lambda text, _before: names_and_addresses(text, frozenset(named))))
     return tuple(made)
 
 

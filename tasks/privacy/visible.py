@@ -23,9 +23,11 @@ def as_seen(text: str) -> tuple[str, list[int] | None]:
 
     The positions are None where every character stayed in its place, which is so for most text.
     """
-    if _PLAIN.fullmatch(text) or not (changed := _changing()).search(text):
+    if _PLAIN.fullmatch(text):
         return text, None
-    places = [(found.start(), _seen(found.group())) for found in changed.finditer(text)]
+    places = [(found.start(), _seen(found.group())) for found in _changing().finditer(text)]
+    if not places:
+        return text, None
     moved = any(len(shown) != 1 for _, shown in places)
     parts: list[str] = []
     positions: list[int] = []
