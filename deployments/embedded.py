@@ -18,6 +18,7 @@ import httpx
 from pydantic import Field
 
 from deployments.environment import quiet
+from deployments.services.health import ask
 from deployments.services.launch import child_environment, forget, last_lines, start_leashed
 from deployments.services.ports import free_port
 from deployments.services.prefect_client import reporting_to
@@ -92,7 +93,7 @@ def running_server(home: Path) -> PrefectEndpoint | None:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", timeout=3.0, trust_env=False).status_code == httpx.codes.OK
+        return ask(f"{url}/health", timeout_seconds=3.0).status_code == httpx.codes.OK
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
 

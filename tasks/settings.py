@@ -30,7 +30,11 @@ class Settings(BaseSettings):
     gateway_port: int = Field(8800, description="Preferred port of the gateway that `up` starts.")
 
     engine: Literal["local", "ray"] = Field("local", description="Where the data stages work on their shards.")
-    workers: int = Field(0, ge=0, description="Local worker processes of the data stages; 0: one for each core.")
+    workers: int = Field(
+        0,
+        ge=0,
+        description="Local worker processes of the data stages; 0: one for each core, and for 4 MB that are at hand.",
+    )
     ray_address: str = Field("auto", description="Address of the Ray cluster; `local` starts one on this machine.")
 
     trainer: Literal["process", "kubernetes"] = Field(
@@ -83,10 +87,6 @@ class Settings(BaseSettings):
     @property
     def mlflow(self) -> str:
         return self.mlflow_url or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
-
-    @property
-    def worker_count(self) -> int:
-        return self.workers or len(os.sched_getaffinity(0))
 
     @property
     def models(self) -> Path:

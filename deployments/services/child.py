@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import psutil
 
+from deployments.services.health import ask
 from deployments.services.launch import HOME_MARK, child_environment, forget, last_lines, start_leashed
 from deployments.services.spec import Service
 from deployments.services.state import Phase, ServiceState
@@ -130,7 +131,7 @@ class Child:
 def _health(service: Service) -> tuple[bool, str]:
     """Whether a service is ready, and what there is to say about it."""
     try:
-        answer = httpx.get(service.health_url, timeout=2.0, trust_env=False)
+        answer = ask(service.health_url, timeout_seconds=2.0)
     except httpx.HTTPError:
         return False, f"no answer from {service.health_url}"
     if answer.status_code != httpx.codes.OK:

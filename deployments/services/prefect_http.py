@@ -6,6 +6,7 @@ import time
 
 import httpx
 
+from deployments.services.health import certificates
 from tasks.errors import EnvironmentUnusable
 
 PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0)
@@ -28,7 +29,7 @@ class _AskingAgain(httpx.HTTPTransport):
     """Without proxies and certificates of the environment: the server is on this machine or was named."""
 
     def __init__(self) -> None:
-        super().__init__(trust_env=False)
+        super().__init__(trust_env=False, verify=certificates())
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         for pause in (*PAUSES_SECONDS, None):

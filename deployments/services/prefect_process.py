@@ -55,6 +55,7 @@ def embedded_server_environment(home: Path, port: int) -> dict[str, str]:
         "PREFECT_API_URL": api_url(port),
         "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+        "PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # else it loads every integration to say there is nothing
         "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "1",
         "PREFECT__SERVER_FINAL": "1",  # as in Prefect's own background mode: less memory
     }  # fmt: skip

@@ -25,6 +25,7 @@ from tasks.settings import Settings
 T = TypeVar("T")
 R = TypeVar("R")
 _AHEAD = 2  # items under way for each worker
+_WORTH_A_WORKER = 4 << 20  # bytes of rows: a process starts, and loads tokenizer and language model, in their time
 
 
 class Engine(Protocol):
@@ -115,14 +116,17 @@ def _call(function: Callable[[T], R], item: T) -> R:
 
 
 @contextlib.contextmanager
-def open_engine(items: int) -> Iterator[Engine]:
-    """The engine that the settings name, for about so many items; a single item is not worth a process.
+def open_engine(items: int, size: int, worth_a_worker: int = _WORTH_A_WORKER) -> Iterator[Engine]:
+    """The engine that the settings name, for about so many items of `size` bytes in all.
+
+    A single item is not worth a process, and less than `worth_a_worker` bytes only where a number of workers is asked
+    for.
 
     Raises:
         EnvironmentUnusable: Ray is asked for and not there.
     """
     settings = Settings()
-    workers = min(settings.worker_count, items)
+    workers = min(settings.workers or min(_cores(), 1 + size // worth_a_worker), items)
     if settings.engine == "local" and workers <= 1:
         yield InProcess()
         return
@@ -131,6 +135,10 @@ def open_engine(items: int) -> Iterator[Engine]:
         yield engine
     finally:
         engine.close()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _ray(address: str) -> OnRay:

@@ -34,7 +34,7 @@ from tasks.privacy.redact import Redactor
 
 _BATCH_DOCUMENTS = 256
 _BATCH_BYTES = 1 << 30
-_BYTES_WORTH_A_WORKER = 1 << 20
+_WORTH_A_WORKER = 1 << 20  # bytes; documents take longer than rows
 
 
 class SourceReport(Record):
@@ -90,7 +90,7 @@ def read_documents(wanted: Sequence[Wanted], key: bytes, store: Store) -> Iterat
     scratch = store.root / "work" / "ingest"
     scratch.mkdir(parents=True, exist_ok=True)
     size = sum(w.document.size for w in wanted)
-    with open_engine(1 + size // _BYTES_WORTH_A_WORKER) as engine:
+    with open_engine(1 + size // _WORTH_A_WORKER, size, _WORTH_A_WORKER) as engine:
         for batch in _batches(wanted):
             with ExitStack() as copies, tempfile.TemporaryDirectory(dir=scratch) as folder:
                 yield from _read_batch(batch, copies, Path(folder), key, engine)

@@ -100,7 +100,7 @@ class _Work:
         from tasks.process.duplicates import Standing, Verdicts
 
         (self.folder / _CLEANED).mkdir()
-        with open_engine(len(self.places)) as engine:
+        with open_engine(len(self.places), sum(place.source.stat().st_size for place in self.places)) as engine:
             standing = Standing(self._features(engine), Verdicts.none(sum(self.sizes)))
             self._decide(standing, engine)
             shards = self._write(standing, engine)

@@ -108,7 +108,7 @@ class _Run:
 
         suites = read_suites(project_folder() / "expectations")
         values = {k: float(v) for k, v in self.work.checks.model_dump(exclude={"languages"}).items()}
-        with open_engine(len(self.given)) as engine:
+        with open_engine(len(self.given), sum(one.path.stat().st_size for one in self.given)) as engine:
             measures = gather(self._measured(engine))
             expectations = Expectations(self.folder / "gx")
             verdicts = judge_row_rules(measures, suites, values, expectations)

@@ -98,7 +98,7 @@ def build(
         inputs: digests of the rows, for the key in the store.
         check: whether training rows are checked for leaks and benchmark questions.
     """
-    with open_engine(len(paths)) as engine:
+    with open_engine(len(paths), sum(path.stat().st_size for path in paths)) as engine:
         scanned = list(engine.map(functools.partial(scan, split), paths))
         keys = joined_keys([one.keys for one in scanned])
         check_names(keys, frozenset().union(*(one.names for one in scanned)), split)

@@ -35,17 +35,27 @@ def killed(parent: int, _number: int) -> int:
 @pytest.mark.parametrize(("workers", "processes"), [("1", 1), ("2", 2)])
 def test_results_come_in_the_order_of_the_items(monkeypatch: pytest.MonkeyPatch, workers: str, processes: int) -> None:
     monkeypatch.setenv("TUNELOOP_WORKERS", workers)
-    with open_engine(20) as engine:
+    with open_engine(20, 0) as engine:
         assert engine.workers == processes
         results = list(engine.map(squared, range(20)))
     assert [r for r, _ in results] == [n * n for n in range(20)]
     assert (os.getpid() in {pid for _, pid in results}) is (processes == 1)
 
 
+@pytest.mark.parametrize(("size", "processes"), [(0, 1), ((4 << 20) - 1, 1), (4 << 20, 2), (4 << 30, 2)])
+def test_little_data_is_not_worth_a_second_process(monkeypatch: pytest.MonkeyPatch, size: int, processes: int) -> None:
+    monkeypatch.delenv("TUNELOOP_WORKERS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    with open_engine(20, size) as engine:
+        assert engine.workers == processes
+    with open_engine(1, size) as engine:
+        assert engine.workers == 1
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_coded_error_arrives_whole(monkeypatch: pytest.MonkeyPatch, workers: str) -> None:
     monkeypatch.setenv("TUNELOOP_WORKERS", workers)
-    with open_engine(2) as engine, pytest.raises(UsageError) as error:
+    with open_engine(2, 0) as engine, pytest.raises(UsageError) as error:
         list(engine.map(refused, [1, 2]))
     assert (error.value.where, error.value.remedy) == ("item 1", "give none")
 
@@ -59,7 +69,7 @@ def test_only_a_few_items_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None
             taken.append(number)
             yield number
 
-    with open_engine(100) as engine:
+    with open_engine(100, 0) as engine:
         results = engine.map(squared, items())  # type: ignore[arg-type]
         next(results)
         assert len(taken) <= 5
@@ -67,7 +77,7 @@ def test_only_a_few_items_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_killed_worker_is_a_coded_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNELOOP_WORKERS", "2")
-    with open_engine(2) as engine, pytest.raises(EnvironmentUnusable, match="ended from outside"):
+    with open_engine(2, 0) as engine, pytest.raises(EnvironmentUnusable, match="ended from outside"):
         list(engine.map(functools.partial(killed, os.getpid()), [1, 2]))
 
 
@@ -94,5 +104,5 @@ def test_workers_end_with_their_parent() -> None:
 def test_ray_without_a_cluster_is_a_coded_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNELOOP_ENGINE", "ray")
     monkeypatch.setenv("TUNELOOP_RAY_ADDRESS", "auto")
-    with pytest.raises(EnvironmentUnusable, match="Ray cluster"), open_engine(2):
+    with pytest.raises(EnvironmentUnusable, match="Ray cluster"), open_engine(2, 0):
         pass
