@@ -34,9 +34,10 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def run_json(config: Path, *more: str) -> tuple[dict[str, Any], subprocess.CompletedProcess[str]]:
-    """`tuneloop run CONFIG --json`."""
-    done = tuneloop("run", str(config), "--json", *more)
+def run_json(config: Path, *more: str, server: str = "") -> tuple[dict[str, Any], subprocess.CompletedProcess[str]]:
+    """`tuneloop run CONFIG --json`; with a server's URL it reports there, and starts none of its own."""
+    named = {"PREFECT_API_URL": server} if server else {}
+    done = tuneloop("run", str(config), "--json", *more, **named)
     assert done.stdout, done.stderr
     return json.loads(done.stdout), done
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deployments.embedded import prefect_server
 from tests.flows.commands import processes_of, run_json, start, tuneloop
 from tests.tiny_project import PERSONAL, make_project, make_rows, personal_row, write_rows
 
@@ -24,6 +27,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory, teachable_model: Path) ->
     outcome, done = run_json(config)
     assert outcome["status"] == "done", done.stderr
     return config, outcome
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, run_database: Path) -> Iterator[str]:
+    """URL of a Prefect server that runs already: with one of its own, each run takes six seconds of a core more."""
+    home = tmp_path_factory.mktemp("server")
+    shutil.copytree(run_database, home / "prefect")
+    with prefect_server(home) as endpoint:
+        yield endpoint.api_url
 
 
 def test_the_outcome_says_everything(finished: tuple[Path, dict[str, Any]]) -> None:
@@ -65,13 +77,13 @@ def test_the_same_again_trains_nothing(finished: tuple[Path, dict[str, Any]]) ->
     assert again["model"]["version"] == 1
 
 
-def test_a_changed_row_makes_a_new_version_and_trains(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_a_changed_row_makes_a_new_version_and_trains(finished: tuple[Path, dict[str, Any]], server: str) -> None:
     config, first = finished
     data = config.parent / "train.jsonl"
     before = data.read_text(encoding="utf-8")
     try:
         write_rows(data, [*make_rows(63, seed=1), personal_row(), *make_rows(1, seed=9)])
-        outcome, _ = run_json(config)
+        outcome, _ = run_json(config, server=server)
     finally:
         data.write_text(before, encoding="utf-8")
     assert outcome["dataset"]["version"] == "1.1.0"
@@ -79,28 +91,28 @@ def test_a_changed_row_makes_a_new_version_and_trains(finished: tuple[Path, dict
     assert outcome["trained"] is True
 
 
-def test_a_refusal_is_an_answer_and_is_repeated(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_a_refusal_is_an_answer_and_is_repeated(finished: tuple[Path, dict[str, Any]], server: str) -> None:
     config, _ = finished
     stricter = ("--set", "gate.min_rows=1000", "--set", "registry.model_name=strict")
-    first, done = run_json(config, *stricter)
+    first, done = run_json(config, *stricter, server=server)
     assert (first["status"], first["exit_code"], done.returncode) == ("refused", 10, 10), done.stderr
     assert {r["rule"] for r in first["gate"]["reasons"] if not r["passed"]} == {"enough_rows"}
     assert first["model"] is None
-    again, done = run_json(config, *stricter)
+    again, done = run_json(config, *stricter, server=server)
     assert (again["status"], done.returncode, again["trained"]) == ("refused", 10, False)
     assert again["gate"] == first["gate"]
 
 
-def test_approval_waits_for_a_person(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_approval_waits_for_a_person(finished: tuple[Path, dict[str, Any]], server: str) -> None:
     config, _ = finished
     careful = ("--set", "release.approval=required", "--set", "registry.model_name=careful")
-    outcome, done = run_json(config, *careful)
+    outcome, done = run_json(config, *careful, server=server)
     assert (outcome["status"], done.returncode) == ("waiting_for_approval", 11), done.stderr
     assert outcome["model"]["alias"] == "challenger"
     arguments = ("--reason", "looked at it", "--config", str(config), "--json")
     promoted = tuneloop("models", "promote", "careful", "1", *arguments)
     assert json.loads(promoted.stdout)["champion"] == 1, promoted.stderr
-    after, _ = run_json(config, *careful)
+    after, _ = run_json(config, *careful, server=server)
     assert after["status"] == "unchanged"
     assert after["model"]["alias"] == "champion"
 
