@@ -46,6 +46,8 @@ def main() -> None:
     parser.add_argument("--stage-rounds", type=int, default=3, help="of the whole stage, which takes longest")
     parser.add_argument("--only-stage", action="store_true", help="leave near duplicates and personal data out")
     options = parser.parse_args()
+    if not options.only_stage:
+        pii.need_language_model()
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "corpus.jsonl"
         write(corpus, options.rows)

@@ -31,9 +31,7 @@ class Settings(BaseSettings):
 
     engine: Literal["local", "ray"] = Field("local", description="Where the data stages work on their shards.")
     workers: int = Field(
-        0,
-        ge=0,
-        description="Local worker processes of the data stages; 0: one for each core, and for 4 MB that are at hand.",
+        0, ge=0, description="Local worker processes of the data stages; 0: one for each core and each 4 MB of rows."
     )
     ray_address: str = Field("auto", description="Address of the Ray cluster; `local` starts one on this machine.")
 

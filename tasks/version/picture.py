@@ -17,8 +17,10 @@ from tasks.version.distributions import QUALITY_STEP, Distributions, Lengths, le
 
 _TRAIN, _TEST, _INK, _GRID = "#2f6f9f", "#e2a03f", "#30363d", "#e3e7eb"
 _COLUMNS, _PANEL_INCHES, _DPI = 3, (3.6, 2.5), 100
-# Left, right, below, above: places are given, not worked out from the texts, which took half of the time.
-_MARGINS, _MARGINS_OF_BARS = (0.55, 0.1, 0.6, 0.28), (1.25, 0.1, 0.1, 0.28)
+# Inches left, right, below, above: given, since working them out from what is drawn took half of the time.
+_MARGINS, _MARGINS_OF_BARS = (0.55, 0.1, 0.6, 0.28), (0.15, 0.1, 0.1, 0.28)
+_SQUARE, _CAPITAL, _LETTER = 0.13, 0.092, 0.071  # inches of a letter at the font's size
+_FIRST_SQUARE = 0x1100  # from here on most letters are as wide as high, and so are the boxes of missing ones
 _MAX_BARS, _LABEL_CHARACTERS = 8, 18
 _LABEL_PANELS = 3
 _STYLE: dict[Any, Any] = {
@@ -43,7 +45,8 @@ def picture(numbers: Distributions, labels: Profile) -> bytes:
         figure = Figure(figsize=(_PANEL_INCHES[0] * _COLUMNS, _PANEL_INCHES[1] * rows))
         FigureCanvasAgg(figure)
         for place, (draw, *arguments) in enumerate(panels):
-            draw(figure.add_axes(_room(place, rows, _MARGINS_OF_BARS if draw is _bars else _MARGINS)), *arguments)
+            margins = _margins_of_bars(*arguments) if draw is _bars else _MARGINS
+            draw(figure.add_axes(_room(place, rows, margins)), *arguments)
         stream = io.BytesIO()
         with warnings.catch_warnings():  # a label in letters that the font lacks is drawn as a box
             warnings.filterwarnings("ignore", message="Glyph")
@@ -63,16 +66,28 @@ def _room(place: int, rows: int, margins: tuple[float, float, float, float]) -> 
     )
 
 
+def _margins_of_bars(_title: str, bars: Sequence[tuple[str, int, str]]) -> tuple[float, float, float, float]:
+    """Room for the longest label on the left."""
+    left, right, below, above = _MARGINS_OF_BARS
+    return left + max((sum(map(_inches, label)) for label, *_ in bars), default=0), right, below, above
+
+
+def _inches(letter: str) -> float:
+    return _SQUARE if ord(letter) >= _FIRST_SQUARE else _CAPITAL if letter.isupper() else _LETTER
+
+
 def _panels(numbers: Distributions, labels: Profile) -> list[Any]:
     made: list[Any] = [
         (_length_panel, title, numbers.lengths.get(f"train {side}"), numbers.lengths.get(f"test {side}"))
         for side, title in (("prompt", "Prompt length (words)"), ("answer", "Answer length (words)"))
     ]
     made.append(
-        (_quality_panel, numbers.quality) if numbers.quality else (_bars, "What became of the rows", _fate(numbers))
+        (_quality_panel, numbers.quality)
+        if numbers.quality
+        else (_bars, "What became of the rows", _chosen(_fate(numbers)))
     )
     chosen = sorted(labels.answers, key=lambda name: (-sum(labels.answers[name].values()), name))[:_LABEL_PANELS]
-    return made + [(_bars, f"Training rows by {name or 'answer'}", labels.answers[name]) for name in chosen]
+    return made + [(_bars, f"Training rows by {name or 'answer'}", _chosen(labels.answers[name])) for name in chosen]
 
 
 def _fate(numbers: Distributions) -> dict[str, int]:
@@ -112,12 +127,16 @@ def _quality_panel(axes: Any, quality: dict[str, int]) -> None:
     axes.set_title("Quality score", loc="left")
 
 
-def _bars(axes: Any, title: str, values: dict[str, int]) -> None:
-    """Horizontal bars, the most frequent on top; what does not fit is one bar."""
+def _chosen(values: dict[str, int]) -> list[tuple[str, int, str]]:
+    """Label, count and colour of bars, the most frequent first; what does not fit is one bar."""
     ranked = sorted(((v, n) for v, n in values.items() if n), key=lambda item: (-item[1], item[0]))
     shown, rest = (ranked, []) if len(ranked) <= _MAX_BARS else (ranked[: _MAX_BARS - 1], ranked[_MAX_BARS - 1 :])
     bars = [(_short(value), count, _TRAIN) for value, count in shown]
-    bars += [(f"{len(rest)} more", sum(n for _, n in rest), "#9aa5b1")] if rest else []
+    return bars + ([(f"{len(rest)} more", sum(n for _, n in rest), "#9aa5b1")] if rest else [])
+
+
+def _bars(axes: Any, title: str, bars: Sequence[tuple[str, int, str]]) -> None:
+    """Horizontal bars, the first one on top."""
     places = list(range(len(bars)))
     drawn = axes.barh(places, [count for _, count, _ in bars], 0.7, color=[colour for *_, colour in bars])
     axes.bar_label(drawn, padding=2, fontsize=7)
