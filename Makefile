@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CONFIG ?= examples/support_desk/config.yaml
 ARGS   ?=
 
-.PHONY: demo test check setup model bench chaos-train clean
+.PHONY: demo test check setup model names bench chaos-train clean
 .DEFAULT_GOAL := demo
 
 demo: setup model            ## raw files → dataset version → QLoRA → gate → registry → served answer, on this machine
@@ -39,10 +39,18 @@ $(VENV)/.model: $(VENV)/.installed tasks/adapters/base_models.py
 	$(BIN)/tuneloop models fetch smollm2-135m
 	@touch $@
 
+names: $(VENV)/.names         ## spaCy's language model, for names and addresses; the benchmarks of personal data need it
+
+$(VENV)/.names: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[names]'
+	@touch $@
+
 BENCHMARKS := train packing near_duplicates pii leaks data
 
-bench: setup model           ## every measurement against its peers; each also alone: make bench-data
+bench: setup model names     ## every measurement against its peers; each also alone: make bench-data
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m bench.$$name || exit 1; done
+
+bench-data bench-pii: names
 
 bench-%: setup model
 	$(BIN)/python -m bench.$(subst -,_,$*)

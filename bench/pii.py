@@ -46,6 +46,8 @@ def measure(
 ) -> dict[str, Any]:
     """Speeds in MB/s (median of the rounds, with all of them), their ratios, and recall and precision of each side."""
     sample = rows(seed, megabytes, share=0.055)
+    if ner:
+        need_language_model()
     finders = _finders(ner=ner)
     speeds = _speeds({name: f for name, f in finders.items() if name != "presidio_ner"}, sample, rounds)
     if ner:
@@ -80,9 +82,7 @@ def measure(
 def need_language_model() -> None:
     """Ends the program where Presidio's NER cannot be measured: before the hour of the other parts, not after it."""
     if importlib.util.find_spec(_MODEL) is None:
-        raise SystemExit(
-            f"{_MODEL} is not installed, Presidio's NER needs it: pip install -c constraints.txt -e '.[names]'"
-        )
+        raise SystemExit(f"Presidio's NER needs {_MODEL}, which is not installed: make names")
 
 
 def field_set(seed: int, count: int) -> list[Example]:
