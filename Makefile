@@ -53,7 +53,7 @@ bench: setup model names     ## every measurement against its peers; each also a
 bench-data bench-pii: names
 
 bench-%: setup model
-	$(BIN)/python -m bench.$(subst -,_,$*)
+	$(BIN)/python -m bench.$(subst -,_,$*) $(ARGS)
 
 chaos-train: setup           ## kills trainings at random moments and at every write, compares bytes; goes on where it stopped
 	$(BIN)/python -m bench.chaos_train $(ARGS)
