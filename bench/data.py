@@ -56,7 +56,9 @@ def main() -> None:
         if not options.only_stage:
             result |= near_duplicates.measure(corpus, options.rounds, ("text-dedup",))
     if not options.only_stage:
-        result |= pii.measure(rounds=options.rounds)
+        personal = pii.measure(rounds=options.rounds)
+        pii.show(personal)
+        result |= personal
     print(json.dumps({key: result[key] for key in _KEYS if key in result}))
 
 

@@ -162,6 +162,7 @@ def _presidio(entities: tuple[str, ...] | None, *, ner: bool = False) -> Finder:
     from presidio_analyzer.nlp_engine import NlpEngineProvider, NoOpNlpEngine
 
     logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)
+    logging.getLogger("tldextract").setLevel(logging.CRITICAL)  # it asks the network, and does without
     model = {"lang_code": "en", "model_name": _MODEL}
     if ner:
         configuration = {"nlp_engine_name": "spacy", "models": [model]}
@@ -193,7 +194,8 @@ def _on_file(path: Path, finders: dict[str, Finder]) -> dict[str, Any]:
     return result
 
 
-def _print(result: dict[str, Any]) -> None:
+def show(result: dict[str, Any]) -> None:
+    """Print the speeds of every side with their rounds, and what each of them finds."""
     print(f"{result['megabytes']} MB, {result['rows']} rows, {result['share_with_pii']:.1%} with personal data")
     for name, speeds in result["mb_per_s"].items():
         print(f"{name:18} {statistics.median(speeds):9.3f} MB/s   rounds {', '.join(map(str, speeds))}")
@@ -215,7 +217,7 @@ def main() -> None:
     given = parser.parse_args()
     random.seed(given.seed)
     result = measure(given.megabytes, given.seed, given.rounds, ner=not given.no_ner, labelled=given.labelled)
-    _print(result)
+    show(result)
     print(json.dumps(result))
 
 

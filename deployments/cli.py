@@ -25,6 +25,7 @@ from deployments.commands import (
     train,
 )
 from deployments.commands.console import err, error_json, print_error, print_json
+from tasks.adapters.cycles import collect_rarely
 from tasks.errors import TuneloopError
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ app.add_typer(templates.app, name="templates")
 
 def main() -> None:
     """Entry point of the console script; turns every ending into the exit code that architecture promises."""
+    collect_rarely()
     try:
         app(standalone_mode=True)
     except TuneloopError as error:

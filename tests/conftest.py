@@ -18,6 +18,7 @@ os.environ.update(thread_environment())  # before torch is imported anywhere: te
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+gc.set_threshold(100_000)  # files are collected while all libraries are loaded: 700, the default, cost seconds of it
 
 
 # Files whose tests take longest: they start first, so that no worker is left alone with them at the end.

@@ -9,6 +9,7 @@ import socket
 import sys
 from pathlib import Path
 
+from tasks.adapters.cycles import collect_rarely
 from tasks.adapters.processes import die_with_parent, emit
 from tasks.adapters.threads import thread_environment
 from tasks.errors import EnvironmentUnusable, TuneloopError
@@ -17,6 +18,7 @@ from tasks.settings import Settings
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until ended. Announces its address as an event line on standard output."""
+    collect_rarely()
     chosen = _parser().parse_args(arguments)
     os.environ.update(thread_environment())  # read by torch when it is loaded
     if chosen.die_with_parent:

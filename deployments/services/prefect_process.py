@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+
+from deployments.services.quickly import quickly
 
 _ALL_OFF = (
     "SCHEDULER", "LATE_RUNS", "CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "PAUSE_EXPIRATIONS", "FOREMAN",
@@ -14,7 +15,7 @@ _ALL_OFF = (
 def server_command(port: int) -> tuple[str, ...]:
     """The command that Prefect's own background mode uses."""
     factory = "prefect.server.api.server:create_app"
-    server = (sys.executable, "-m", "uvicorn", "--factory", factory, "--host", "127.0.0.1", "--port", str(port))
+    server = (*quickly("uvicorn"), "--factory", factory, "--host", "127.0.0.1", "--port", str(port))
     return (*server, "--log-level", "warning", "--lifespan", "on", "--timeout-keep-alive", "5")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from deployments.services.prefect_process import api_url, base_environment, full_server_environment, server_command
+from deployments.services.quickly import quickly
 from tasks.adapters.store import write_atomically
 from tasks.contracts import Digest, Record
 from tasks.digest import digest_of
@@ -109,7 +110,7 @@ def _mlflow(request: Request, port: int) -> Service:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
     }
-    server = (sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning")
+    server = (*quickly("uvicorn"), "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning")
     return Service(
         name="mlflow", command=(*server, "mlflow.server.fastapi_app:app"), environment=environment, port=port,
         url=f"http://127.0.0.1:{port}", health_url=f"http://127.0.0.1:{port}/health", log=str(log_file(home, "mlflow")),
@@ -128,7 +129,7 @@ def _worker(request: Request) -> Service:
         "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false",
         **_links(request),
     }
-    start = (sys.executable, "-m", "prefect", "worker", "start", "--pool", LOCAL_POOL, "--type", "process")
+    start = (*quickly("prefect"), "worker", "start", "--pool", LOCAL_POOL, "--type", "process")
     template = Path(__file__).resolve().parents[1] / "work_pools" / "local.json"
     options = (
         "--name",

@@ -19,6 +19,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol, TypeVar
 
+from tasks.adapters.cycles import collect_rarely
 from tasks.errors import EnvironmentUnusable
 from tasks.settings import Settings
 
@@ -155,6 +156,7 @@ def _ray(address: str) -> OnRay:
 
 def _follow(parent: int) -> None:
     """End this worker when the process that started it is gone; Ctrl-C is for the parent to answer."""
+    collect_rarely()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:

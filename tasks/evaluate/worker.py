@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.adapters.cycles import collect_rarely
 from tasks.adapters.processes import die_with_parent, emit
 from tasks.adapters.store import Store, write_atomically
 from tasks.contracts import Message, Record, Row
@@ -33,6 +34,7 @@ _MARGIN_TOKENS = 16
 
 def main(arguments: Sequence[str]) -> int:
     """Ask every system of the plan; the exit code is 0 or that of the coded error."""
+    collect_rarely()
     die_with_parent()
     plan = Plan.model_validate_json(Path(arguments[0]).read_text(encoding="utf-8"))
     try:

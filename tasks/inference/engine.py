@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.adapters.cycles import collect_as_usual
 from tasks.contracts import BaseModelRef, Message, Precision, Quantization
 from tasks.inference.batching import longest_first, padded, shared_prefix
 from tasks.inference.cache import make_cache, seeded_cache
@@ -47,7 +48,9 @@ class Engine:
         model = load_base(adapter if adapter is not None and whole else Path(base.path), quantization)
         if adapter is not None and not whole:
             attach(model, adapter)
-        return cls(model, load_tokenizer(Path(base.path)))
+        engine = cls(model, load_tokenizer(Path(base.path)))
+        collect_as_usual()
+        return engine
 
     @property
     def precision(self) -> Precision:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from pydantic import Field
 
+from tasks.adapters.cycles import collect_as_usual, collect_rarely
 from tasks.adapters.model_settings import context_tokens
 from tasks.adapters.processes import die_with_parent, emit
 from tasks.adapters.store import write_atomically
@@ -75,6 +76,7 @@ class Result(Record):
 
 def main(arguments: Sequence[str]) -> int:
     """Train; the exit code is 0, 143 after SIGTERM, or that of the coded error."""
+    collect_rarely()
     die_with_parent()
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stop.append(number))
@@ -128,6 +130,7 @@ def _run_share(job: Job, stop_asked: Any, choice: Choice, share: Share) -> bool:
         fsdp2.split(model, decisions.device.value)
     run.objective.prepare(model, [*run.examples, *run.validation.examples], run.checkpoints)
     estimate = before.estimated(run, model, decisions)
+    collect_as_usual()
     peak.begin_peak()
     try:
         train(run, model, tokenizer)

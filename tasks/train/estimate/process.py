@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import Field
 
+from tasks.adapters.cycles import collect_as_usual, collect_rarely
 from tasks.adapters.devices import available_bytes, resident_bytes
 from tasks.adapters.processes import die_with_parent, emit
 from tasks.contracts import Forecast, Record
@@ -76,6 +77,7 @@ class Estimated(Record):
 
 def main(arguments: Sequence[str]) -> int:
     """Estimate; the exit code is 0 or that of the coded error."""
+    collect_rarely()
     die_with_parent()
     request = Request.model_validate_json(Path(arguments[0]).read_text(encoding="utf-8"))
     try:
@@ -231,6 +233,7 @@ def _rates(run: Run, decisions: Decisions, calibrate: bool) -> Rates:
 
     model = build(run.job, decisions)
     run.objective.prepare(model, _few(run, decisions), run.checkpoints)
+    collect_as_usual()
     return Calibration(run, model, decisions).whole()
 
 

@@ -41,6 +41,7 @@ def test_a_result_that_could_not_be_uploaded_is_taken_by_the_next_command(
     home: Path,
     tiny_model: Path,
     bucket: str,  # noqa: F811
+    trained_here: InProcess,
 ) -> None:
     store, base, heard = Store(bucket, home), resolve(str(tiny_model)), Heard()
     store.fs = outage = Outage()
@@ -53,6 +54,7 @@ def test_a_result_that_could_not_be_uploaded_is_taken_by_the_next_command(
     outage.out, again = False, Heard()
     trained = training(store, dataset, base, config, again)
     assert [event["event"] for event in again.events] == ["begin", "note"]
+    assert len(trained_here.jobs) == 1
     assert again.events[-1]["text"] == TAKEN
     assert (trained.new, trained.steps, trained.interruptions) == (True, 2, 0)
     assert store.verify(trained.uri) == []

@@ -16,6 +16,7 @@ from tasks.contracts import BaseModelRef
 from tasks.errors import UsageError
 from tasks.train.recipe import Recipe
 from tasks.train.start import find_start
+from tests.tasks.train.provocations import InProcess
 from tests.tasks.train.test_stage import CONFIG, train
 from tests.tiny_model import make_tiny_model
 from tests.tiny_release import NAME, champion, make_adapter
@@ -67,7 +68,9 @@ def test_what_is_not_there(registry_home: Path, tiny_model: Path, tmp_path: Path
     assert why in caught.value.why
 
 
-def test_a_folder_says_what_it_was_trained_on(home: Path, base: BaseModelRef, tmp_path: Path) -> None:
+def test_a_folder_says_what_it_was_trained_on(
+    home: Path, base: BaseModelRef, tmp_path: Path, trained_here: InProcess
+) -> None:
     """A copy of it too: base and storage of its weights stand in the file with the adapter."""
     trained, _ = train(home, base)
     folder = shutil.copytree(Store.open().path(trained.uri), tmp_path / "copy")
@@ -128,7 +131,7 @@ def test_a_damaged_adapter_is_told(base: BaseModelRef, tmp_path: Path) -> None:
     assert "adapter_model.safetensors" in caught.value.why
 
 
-def test_a_training_says_what_it_went_on_from(home: Path, base: BaseModelRef) -> None:
+def test_a_training_says_what_it_went_on_from(home: Path, base: BaseModelRef, trained_here: InProcess) -> None:
     first, _ = train(home, base)
     folder = str(Store.open().path(first.uri))
     again, _ = train(home, base, CONFIG.model_copy(update={"start_from": folder}))
@@ -139,3 +142,4 @@ def test_a_training_says_what_it_went_on_from(home: Path, base: BaseModelRef) ->
     copy = shutil.copytree(folder, home / "copy")
     from_copy, _ = train(home, base, CONFIG.model_copy(update={"start_from": str(copy)}))
     assert (from_copy.new, from_copy.adapter_digest) == (False, again.adapter_digest)
+    assert len(trained_here.jobs) == 2
