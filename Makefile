@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CONFIG ?= examples/support_desk/config.yaml
 ARGS   ?=
 
-.PHONY: demo test check setup model names bench chaos-train clean
+.PHONY: demo test test-long check setup model names bench chaos-train clean
 .DEFAULT_GOAL := demo
 
 demo: setup model            ## raw files → dataset version → QLoRA → gate → registry → served answer, on this machine
@@ -15,6 +15,9 @@ test: setup model            ## the default tests; COVERAGE=1: with coverage of 
 	$(if $(COVERAGE),$(BIN)/coverage erase)
 	$(BIN)/$(if $(COVERAGE),coverage run,python) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 	$(if $(COVERAGE),$(BIN)/coverage combine -q && $(BIN)/coverage report --fail-under=85)
+
+test-long: setup model       ## whole runs and killed ones, which take longer; CI runs them too
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m long $(ARGS)
 
 check: setup                 ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -208,6 +208,7 @@ def test_the_release_doors_report_to_prefect(served: str, tiny_model: Path, monk
     assert _asked(url, model.version) == 1
 
 
+@pytest.mark.long
 def test_a_release_deployment_suspends_for_the_form_and_carries_out_the_decision(served: str, tiny_model: Path) -> None:
     from flows.release import release
 

@@ -84,6 +84,7 @@ def wait_until_gone(process: tuple[int, float], seconds: float = 10.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_two_runs_at_once_have_a_server_each_and_lose_nothing(shared: Path) -> None:
     """In a fresh home: the two also meet in the migration of the database. The first one ends first."""
     with run(shared) as first, run(shared) as second:

@@ -25,6 +25,7 @@ def make(client: httpx.Client, key: str, data: str, description: str) -> None:
     client.post("/artifacts/", json=body).raise_for_status()
 
 
+@pytest.mark.long
 def test_artifacts_of_erased_versions_go_and_their_text_with_them(home: Path, run_database: Path) -> None:
     shutil.copytree(run_database, home / "prefect")
     with prefect_server(home) as server, api_client(server.api_url) as client:

@@ -15,6 +15,7 @@ from tests.tiny_release import NAME, champion
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_a_champion_whose_base_is_gone_is_found_before_the_training(
     registry_home: Path, run_database: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -24,8 +24,10 @@ EVERY_KILL = (
 
 @pytest.mark.parametrize(
     "kills",
-    [KILLS, pytest.param(EVERY_KILL, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])],
-    ids=["two", "every"],
+    [
+        pytest.param(KILLS, id="two", marks=pytest.mark.long),
+        pytest.param(EVERY_KILL, id="every", marks=[pytest.mark.slow, pytest.mark.timeout(3000)]),
+    ],
 )
 def test_killed_and_run_again_it_ends_well(
     kills: tuple[str, ...], tmp_path: Path, teachable_model: Path, run_database: Path

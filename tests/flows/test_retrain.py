@@ -103,6 +103,7 @@ def test_a_refusal_is_an_answer_and_is_repeated(finished: tuple[Path, dict[str, 
     assert again["gate"] == first["gate"]
 
 
+@pytest.mark.long
 def test_approval_waits_for_a_person(finished: tuple[Path, dict[str, Any]], server: str) -> None:
     config, _ = finished
     careful = ("--set", "release.approval=required", "--set", "registry.model_name=careful")

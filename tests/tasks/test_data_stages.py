@@ -60,7 +60,7 @@ def run(number: int, root: Path, tokenizer: Path, patch: pytest.MonkeyPatch, **s
 
 
 WHERE = (
-    pytest.param({"WORKERS": "2"}, id="two"),
+    pytest.param({"WORKERS": "2"}, id="two", marks=pytest.mark.long),
     pytest.param(
         {"ENGINE": "ray", "RAY_ADDRESS": "local"}, id="ray", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]
     ),

@@ -145,7 +145,7 @@ print(now("VmHWM") - start, peak(resource.RUSAGE_CHILDREN))
 """
 
 
-@pytest.mark.parametrize("kind", ["bombs", "huge"])
+@pytest.mark.parametrize("kind", ["bombs", pytest.param("huge", marks=pytest.mark.long)])
 def test_what_bombs_cost_in_memory(kind: str, tmp_path: Path) -> None:
     root = Path(__file__).parents[3]
     command = [sys.executable, "-c", BOMB, str(tmp_path), kind]

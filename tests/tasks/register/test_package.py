@@ -54,6 +54,7 @@ def expected(served: ServedModel, folder: Path, quantization: Quantization) -> l
     return ["".join(engine.stream(row.prompt, 8)) for row in rows]
 
 
+@pytest.mark.long
 def test_the_script_answers_as_the_engine(served: ServedModel, tmp_path: Path) -> None:
     made = packaged(served, tmp_path / "p", merged=True)
     out = tmp_path / "p"

@@ -35,7 +35,7 @@ def test_the_committed_settings_are_accelerates() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param({"adapter": "lora"}, id="lora"),
+        pytest.param({"adapter": "lora"}, id="lora", marks=pytest.mark.long),
         pytest.param({"adapter": "qlora", "expand_nf4": "off"}, id="qlora", marks=pytest.mark.slow),
         pytest.param({"adapter": "full", "learning_rate": 1e-4}, id="full", marks=pytest.mark.slow),
     ],

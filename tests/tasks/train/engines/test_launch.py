@@ -47,6 +47,7 @@ def train_and_kill(job: Job, home: Path, victim: str) -> tuple[Result, list[dict
     return result, events
 
 
+@pytest.mark.long
 def test_two_processes_one_of_them_killed_are_one_uninterrupted(home: Path, tiny_model: Path, tmp_path: Path) -> None:
     """With two micro-batches a step even the sums are the same: the adapter is identical to the last bit.
 
