@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -48,6 +49,27 @@ def objects_set_aside() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cards_drawn_once() -> Iterator[None]:
+    """Hundreds of versions are made of a few sets of rows: a card's image that was drawn is not drawn again.
+
+    The same numbers give the same bytes, which tests/tasks/version/test_card.py sees with the function itself.
+    """
+    from tasks.version import card, picture
+
+    drawn: dict[bytes, bytes] = {}
+
+    def once(*numbers: Any) -> bytes:
+        key = pickle.dumps(numbers)
+        if key not in drawn:
+            drawn[key] = picture.picture(*numbers)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(card, "picture", once)
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

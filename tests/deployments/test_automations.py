@@ -21,6 +21,7 @@ from prefect.client.orchestration import get_client
 from prefect.utilities.callables import parameter_schema
 
 from deployments.automations import DRIFT_AUTOMATION, RETRAIN_DEPLOYMENT, apply_automations
+from deployments.services.health import ask as ask_for
 from deployments.services.ports import free_port
 from deployments.services.prefect_client import reporting_to
 from deployments.services.prefect_http import api_client
@@ -101,7 +102,7 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if httpx.get(f"{url}/health").status_code == 200:
+            if ask_for(f"{url}/health", 5.0).status_code == 200:
                 return
         except httpx.HTTPError:
             time.sleep(0.2)

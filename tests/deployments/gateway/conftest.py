@@ -18,6 +18,7 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from deployments.services.health import ask, certificates
 from tasks.adapters import api_keys
 from tasks.adapters.processes import EVENT_PREFIX
 from tests.tiny_release import NAME, champion
@@ -38,11 +39,12 @@ class Running:
         return OpenAI(**{"base_url": f"{self.url}/v1", "api_key": self.key, "max_retries": 0, **options})
 
     def health(self) -> dict[str, Any]:
-        return dict(httpx.get(f"{self.url}/health").json())
+        return dict(ask(f"{self.url}/health", 5.0).json())
 
     def post(self, body: Any, **options: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.key}"}
-        return httpx.post(f"{self.url}/v1/chat/completions", json=body, headers=headers, timeout=60, **options)
+        options = {"headers": headers, "timeout": 60, "verify": certificates(), **options}
+        return httpx.post(f"{self.url}/v1/chat/completions", json=body, **options)
 
     def wait_for(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 180) -> dict[str, Any]:
         """Poll /health until it is as wanted."""
