@@ -24,6 +24,7 @@ def says(done: subprocess.CompletedProcess[str], exit_code: int, *texts: str) ->
         assert text in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [("empty.jsonl", b"", "empty"), ("binary.jsonl", bytes(range(256)) * 64, "binary")],

@@ -22,6 +22,8 @@ from tasks.version.derive import derive
 from tests.tasks.train.training_rows import make_row, make_rows
 from tests.tiny_release import CONFIG as PROJECT
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, empty_databases: Path, run_database: Path) -> Iterator[Path]:
@@ -71,7 +73,6 @@ def test_the_best_trial_wins_and_nothing_is_trained_twice(
     assert chosen.learning_rate == swept.point["learning_rate"]
 
 
-@pytest.mark.long
 def test_settings_that_fail_are_an_answer(home: Path, dataset: DatasetVersion, tiny_model: Path) -> None:
     swept = sweep(config_of(tiny_model), dataset.address, Space(grid={"sequence_tokens": (12, 400)}))
     assert "TL-TRAIN-DATA" in swept.trials[0].failure
