@@ -128,9 +128,9 @@ def _run_share(job: Job, stop_asked: Any, choice: Choice, share: Share) -> bool:
     model = build(job, decisions)
     if share.engine == "fsdp2":
         fsdp2.split(model, decisions.device.value)
+    collect_as_usual()
     run.objective.prepare(model, [*run.examples, *run.validation.examples], run.checkpoints)
     estimate = before.estimated(run, model, decisions)
-    collect_as_usual()
     peak.begin_peak()
     try:
         train(run, model, tokenizer)

@@ -232,8 +232,8 @@ def _rates(run: Run, decisions: Decisions, calibrate: bool) -> Rates:
     from tasks.train.adapter import build
 
     model = build(run.job, decisions)
-    run.objective.prepare(model, _few(run, decisions), run.checkpoints)
     collect_as_usual()
+    run.objective.prepare(model, _few(run, decisions), run.checkpoints)
     return Calibration(run, model, decisions).whole()
 
 
