@@ -47,6 +47,7 @@ def opened(home: Path) -> Runs:
     return Runs(home, DatabaseHistory(home / DATABASE))
 
 
+@pytest.mark.long
 def test_a_run_of_another_process_is_cancelled(
     registry_home: Path, run_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

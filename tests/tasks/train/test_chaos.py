@@ -16,7 +16,6 @@ from bench.chaos_train_journal import Journal
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.long
 def test_killed_trainings_end_the_same(tmp_path: Path) -> None:
     """In a process of its own, which forks: this one has threads."""
     command = [sys.executable, "-m", "bench.chaos_train", "--short", "--folder", str(tmp_path)]
