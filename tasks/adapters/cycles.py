@@ -10,11 +10,14 @@ from __future__ import annotations
 import gc
 
 _CONTAINERS = 50_000  # new ones before the next look: some ten megabytes
-_USUAL = 700
+_usual = gc.get_threshold()
 
 
 def collect_rarely() -> None:
     """For a process that loads much: call it before the libraries are loaded."""
+    global _usual
+    if gc.get_threshold()[0] != _CONTAINERS:
+        _usual = gc.get_threshold()
     gc.set_threshold(_CONTAINERS)
 
 
@@ -22,4 +25,4 @@ def collect_as_usual() -> None:
     """Where it was rare: from here on cycles may hold tensors. Look often, but never again at what is there now."""
     if gc.get_threshold()[0] == _CONTAINERS:
         gc.freeze()
-        gc.set_threshold(_USUAL)
+        gc.set_threshold(*_usual)
