@@ -39,7 +39,7 @@ def _nothing_new(dataset: DatasetVersion, release: Release, reason: str) -> tupl
     if not reason:
         return said
     needed = "to learn what came in lately, add labelled rows like it to the sources and run again"
-    return (*said, f"this run was started because {reason}", needed)
+    return (*said, needed, f"this run was started because {reason}")
 
 
 def refused(refusal: Refusal) -> RunOutcome:

@@ -5,6 +5,7 @@ so that failure automations and retries do not fire.
 from __future__ import annotations
 
 import functools
+import textwrap
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,6 +21,7 @@ from tasks.progress import Progress, listening
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_MESSAGE = 2000  # characters of a state's message: a gate's reasons whole, a drift's list of words in part
 
 
 def refusable(body: Callable[P, R]) -> Callable[P, R]:
@@ -93,5 +95,5 @@ def _as_state(outcome: RunOutcome) -> Any:
     }
     if outcome.status not in names:
         return outcome
-    message = "; ".join(outcome.reasons)[:500]
+    message = textwrap.shorten("; ".join(outcome.reasons), _MESSAGE, placeholder=" […]")
     return Completed(name=names[outcome.status], message=message, data=outcome)

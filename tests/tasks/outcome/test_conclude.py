@@ -58,8 +58,7 @@ def test_a_refused_candidate_says_why() -> None:
 
 def test_unchanged_names_what_is_needed_when_drift_started_the_run() -> None:
     told = " ".join(ended(False, "already_champion", "requests drifted").reasons)
-    assert "requests drifted" in told
-    assert "add labelled rows" in told
+    assert told.index("add labelled rows") < told.index("requests drifted")  # a long cause is cut at its end
     assert "add labelled rows" not in " ".join(ended(False, "already_champion").reasons)
 
 
