@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.adapters.sources.spec import SourceSpec
-from tasks.contracts import Record, Split
+from tasks.contracts import Record
 from tasks.privacy.config import PrivacyConfig
 
 Shape = Literal[
@@ -21,6 +21,7 @@ Shape = Literal[
     "sections",
     "document",
 ]
+SourceSplit = Literal["auto", "train", "test"]  # one list: of two types of text the form would show `str | str`
 
 
 class SourceConfig(SourceSpec):
@@ -32,7 +33,7 @@ class SourceConfig(SourceSpec):
         description="Overrides the detected columns: prompt, completion, system, context, history, messages, tools, "
         "chosen, rejected, verdict, or any metadata name → column.",
     )
-    split: Literal["auto"] | Split = Field("auto", description="auto lets the split decide; test holds all rows out.")
+    split: SourceSplit = Field("auto", description="auto lets the split decide; test holds all rows out.")
     privacy: PrivacyConfig | None = Field(None, description="Replaces data.privacy for this source.")
 
 

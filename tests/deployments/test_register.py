@@ -41,6 +41,17 @@ def test_every_entrypoint_is_a_flow_whose_form_describes_the_configuration(deplo
     assert {k for s in deployment.schedules for k in s.parameters} <= set(schema.properties)
 
 
+def test_no_choice_of_the_form_has_two_buttons_of_one_name() -> None:
+    definitions = parameter_schema(DEPLOYMENTS[0].load_flow()).definitions
+    fields = {f"{d}.{f}": field for d, found in definitions.items() for f, field in found.get("properties", {}).items()}
+    types = {
+        name: [kind.get("type") or kind.get("$ref") for kind in field.get("anyOf", ())]
+        for name, field in fields.items()
+    }
+    assert types["TrainConfig.rank"] == ["integer", "string", "null"]
+    assert {name: found for name, found in types.items() if len(set(found)) < len(found)} == {}
+
+
 def test_something_else_than_a_flow_is_an_error() -> None:
     wrong = Deployment.model_validate(
         {"name": "local", "entrypoint": "json.dumps", "work_pool": {"name": "local"}}
