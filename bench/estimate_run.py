@@ -20,7 +20,7 @@ def run_case(case: dict[str, Any], steps: int, short: bool, seed: int) -> dict[s
         base = base_of(folder, short)
         recipe = recipe_of(fields)
         pairs = recipe.method == "dpo"
-        lengths, vocabulary = LONG if rows == "long" else SHORT, 500 if short else 40_000
+        lengths, vocabulary = LONG if rows == "long" else SHORT, vocabulary_of(base)
         examples = examples_of(steps * recipe.batch_rows, lengths, pairs, vocabulary, seed)
         return Case(base, recipe, examples, folder).result()
 
@@ -33,6 +33,13 @@ def base_of(folder: Path, short: bool) -> Any:
     from tests.tiny_model import make_tiny_model
 
     return resolve(str(make_tiny_model(folder / "tiny")))
+
+
+def vocabulary_of(base: Any) -> int:
+    """Tokens that random rows are drawn from."""
+    from tasks.train.shape import read_shape
+
+    return min(40_000, read_shape(Path(base.path)).vocabulary)
 
 
 def recipe_of(fields: dict[str, Any]) -> Any:
@@ -88,13 +95,23 @@ class Case:
         rounds = self.calibration.rounds
         self.every = max(1, len(steps) // (rounds + 1))
         self.left, self.outside, self.peak = rounds, 0.0, 0
+        self.step_seconds: list[float] = []
+        self.since = 0.0  # when the last step ended; 0: none has
 
     def _between(self, event: dict[str, Any]) -> None:
-        """A turn of the calibration, after every so many steps; its time and its memory are not the run's."""
+        """After a step: what it took, and now and then a turn of the calibration."""
+        if event["event"] != "progress":
+            return
+        if self.since:
+            self.step_seconds.append(time.perf_counter() - self.since)
+        if self.left and event["step"] % self.every == 0:
+            self._turn()
+        self.since = time.perf_counter()
+
+    def _turn(self) -> None:
+        """A turn of the calibration; its time and its memory are not the run's."""
         from tasks.train.estimate.peak import begin_peak, peak
 
-        if event["event"] != "progress" or not self.left or event["step"] % self.every:
-            return
         began = time.perf_counter()
         self.peak = max(self.peak, peak())
         self.calibration.round()
@@ -133,5 +150,6 @@ class Case:
             "time_parts": found.time_parts,
             "memory_parts": found.memory_parts,
             "tokens": run.tokens,
+            "step_seconds": [round(seconds, 3) for seconds in self.step_seconds],
             "decisions": {name: decision.value for name, decision in self.decisions},
         }

@@ -16,7 +16,7 @@ from tasks.train.adapter import build
 from tasks.train.engines.choose import Choice
 from tasks.train.engines.ranks import chosen
 from tasks.train.estimate.before import ESTIMATE, refuse_impossible
-from tasks.train.estimate.calibration import SHARE, Calibration, choose_rows, gemm_flops, optimizer_seconds
+from tasks.train.estimate.calibration import MOST_ROUNDS, SHARE, Calibration, choose_rows, gemm_flops, optimizer_seconds
 from tasks.train.estimate.known import Known
 from tasks.train.estimate.prices import CPU, load_prices
 from tasks.train.estimate.work import flops, load_of, planned, total_flops
@@ -73,11 +73,12 @@ def test_it_measures_a_small_share_of_the_plan(home: Path, tiny_model: Path, tmp
 
 
 def test_each_round_measures_other_rows(home: Path, tiny_model: Path, tmp_path: Path) -> None:
-    run, decisions, _ = opened(make_job(tmp_path, tiny_model, **LONG | {"epochs": 60.0, "micro_batch_rows": 1}))
+    run, decisions, _ = opened(make_job(tmp_path, tiny_model, **LONG | {"epochs": 80.0, "micro_batch_rows": 1}))
     found = choose_rows(run, load_of(run.job.config, read_shape(tiny_model), decisions))
-    assert len(found) == 6
+    assert len(found) == MOST_ROUNDS + 1
+    assert len({pair.typical for pair in found}) == min(len(found), len(run.examples))
     calibration = Calibration(run, build(run.job, decisions), decisions)
-    assert calibration.rounds == 5
+    assert calibration.rounds == MOST_ROUNDS
     assert calibration.whole().calibrated
 
 
