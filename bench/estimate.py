@@ -8,7 +8,9 @@ The run's seconds are those that its record would have, without the calibration'
 configuration that is there already is not run again. `--short` takes a tiny random model: it shows that the harness
 works, the figures mean little.
 
-Prints a table and one line of JSON: configurations within 15 % in time and memory, and the calibrations' largest share.
+Prints a table and one line of JSON: configurations within 15 % in time and memory, the calibrations' largest shares.
+A first pass in a process costs several usual ones, and a training without calibration has its own: `net` is the share
+beyond what the first step is then spared, of two more processes: one with, one without a calibration's first passes.
 The last column is the limit that the machine's noise sets: how often the mean of so many of the run's own steps as a
 calibration may cost (5 % of them, drawn at random) comes within 15 % of the mean of all.
 """
@@ -58,12 +60,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=17, help="of the rows and their lengths")
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--case", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--first", choices=("cold", "warm"), default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     steps = options.steps or (SHORT_STEPS if options.short else STEPS)
     if options.case:
-        from bench.estimate_run import run_case
+        from bench.estimate_run import first_step, run_case
 
-        print(json.dumps(run_case(CASES[options.case], steps, options.short, options.seed)))
+        case = (CASES[options.case], steps, options.short, options.seed)
+        print(json.dumps(first_step(*case, warm=options.first == "warm") if options.first else run_case(*case)))
         return
     file = options.out or (OUT.with_stem("estimate-short") if options.short else OUT)
     names = options.only.split(",") if options.only else list(CASES)
@@ -73,19 +77,21 @@ def main() -> None:
 def measure(names: list[str], steps: int, short: bool, file: Path, seed: int) -> dict[str, Any]:
     """The result of each configuration; those that the file has already are taken from there."""
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    found = {name: one for name, one in found.items() if "step_seconds" in one}  # older ones are measured again
+    found = {name: one for name, one in found.items() if "first_step" in one}  # older ones are measured again
     for name in names:
         if name in found:
             continue
-        found[name] = _in_process(name, steps, short, seed)
+        first = {kind: _in_process(name, steps, short, seed, "--first", kind) for kind in ("cold", "warm")}
+        found[name] = {**_in_process(name, steps, short, seed), "first_step": first}
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
 
 
-def _in_process(name: str, steps: int, short: bool, seed: int) -> dict[str, Any]:
-    print(f"{name} ...", file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "bench.estimate", "--case", name, "--steps", str(steps), "--seed", str(seed)]
+def _in_process(name: str, steps: int, short: bool, seed: int, *more: str) -> Any:
+    print(name, *more, "...", file=sys.stderr, flush=True)
+    case = ("--case", name, "--steps", str(steps), "--seed", str(seed), *more)
+    command = [sys.executable, "-m", "bench.estimate", *case]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
         done = subprocess.run(
             [*command, *(["--short"] if short else [])],
@@ -98,19 +104,20 @@ def _in_process(name: str, steps: int, short: bool, seed: int) -> dict[str, Any]
         if done.returncode:
             said.seek(0)
             raise SystemExit(f"{name} failed:\n{said.read()[-3000:]}")
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def print_results(found: dict[str, Any]) -> None:
     """The table and the line of JSON."""
-    row = "{:<20}{:>10}{:>10}{:>8}{:>12}{:>10}{:>8}{:>12}{:>8}"
-    print(row.format("configuration", "estimated", "actual", "", "estimated", "actual", "", "calibration", "limit"))
+    row = "{:<20}{:>10}{:>10}{:>8}{:>12}{:>10}{:>8}{:>12}{:>8}{:>8}"
+    head = ("estimated", "actual", "")
+    print(row.format("configuration", *head, *head, "calibration", "net", "limit"))
     for name, one in found.items():
         print(row.format(
             name,
             f"{one['estimated_seconds']:.1f} s", f"{one['actual_seconds']:.1f} s", f"{off(one, 'seconds'):+.0%}",
             f"{one['estimated_bytes'] / 1e9:.2f} GB", f"{one['actual_bytes'] / 1e9:.2f} GB",
-            f"{off(one, 'bytes'):+.0%}", f"{one['calibration_share']:.1%}",
+            f"{off(one, 'bytes'):+.0%}", f"{one['calibration_share']:.1%}", f"{net_share(one):.1%}",
             f"{chance_within(one['step_seconds']):.0%}",
         ))  # fmt: skip
     print(json.dumps({
@@ -118,6 +125,7 @@ def print_results(found: dict[str, Any]) -> None:
         "memory_within_15": sum(abs(off(one, "bytes")) <= WITHIN for one in found.values()),
         "configurations": len(found),
         "calibration_share": round(max((one["calibration_share"] for one in found.values()), default=0.0), 4),
+        "net_calibration_share": round(max(map(net_share, found.values()), default=0.0), 4),
         "expected_within_15": round(sum(chance_within(one["step_seconds"]) for one in found.values()), 1),
     }))  # fmt: skip
 
@@ -129,6 +137,12 @@ def chance_within(seconds: Sequence[float], share: float = MOST_SHARE) -> float:
     chance, count, mean = random.Random(0), max(1, round(share * len(seconds))), statistics.fmean(seconds)
     hits = sum(abs(statistics.fmean(chance.sample(list(seconds), count)) / mean - 1) <= WITHIN for _ in range(DRAWS))
     return hits / DRAWS
+
+
+def net_share(one: dict[str, Any]) -> float:
+    """What the calibration adds to the run, as a share of it: the run's own first step is then spared first passes."""
+    spared = one["first_step"]["cold"] - one["first_step"]["warm"]
+    return float(one["calibration_share"] - spared / one["actual_seconds"])
 
 
 def off(one: dict[str, Any], what: str) -> float:

@@ -13,16 +13,31 @@ LONG, SHORT = (120, 480), (50, 95)  # tokens of a row; half of them is learned
 
 def run_case(case: dict[str, Any], steps: int, short: bool, seed: int) -> dict[str, Any]:
     """Estimated and actual seconds and bytes of one configuration."""
+    with tempfile.TemporaryDirectory(prefix="tuneloop-bench-") as name:
+        return _case(Path(name), case, steps, short, seed).result()
+
+
+def first_step(case: dict[str, Any], steps: int, short: bool, seed: int, *, warm: bool) -> float:
+    """Seconds of a training that is stopped after its first step; `warm`: after the first passes of a calibration."""
+    with tempfile.TemporaryDirectory(prefix="tuneloop-bench-") as name:
+        made = _case(Path(name), case, steps, short, seed)
+        made.stop_after_one()
+        if warm:
+            made.calibration.begin()
+        began = time.perf_counter()
+        made.train()
+        return time.perf_counter() - began
+
+
+def _case(folder: Path, case: dict[str, Any], steps: int, short: bool, seed: int) -> Case:
     fields = dict(case)
     rows = fields.pop("rows", "short")
-    with tempfile.TemporaryDirectory(prefix="tuneloop-bench-") as name:
-        folder = Path(name)
-        base = base_of(folder, short)
-        recipe = recipe_of(fields)
-        pairs = recipe.method == "dpo"
-        lengths, vocabulary = LONG if rows == "long" else SHORT, vocabulary_of(base)
-        examples = examples_of(steps * recipe.batch_rows, lengths, pairs, vocabulary, seed)
-        return Case(base, recipe, examples, folder).result()
+    base = base_of(folder, short)
+    recipe = recipe_of(fields)
+    pairs = recipe.method == "dpo"
+    lengths, vocabulary = LONG if rows == "long" else SHORT, vocabulary_of(base)
+    examples = examples_of(steps * recipe.batch_rows, lengths, pairs, vocabulary, seed)
+    return Case(base, recipe, examples, folder)
 
 
 def base_of(folder: Path, short: bool) -> Any:
@@ -119,21 +134,29 @@ class Case:
         begin_peak()
         self.outside += time.perf_counter() - began
 
+    def stop_after_one(self) -> None:
+        """Stop as somebody's request does, after the first step; nothing is measured between."""
+        self.left, self.run.stop_asked = 0, lambda: self.run.step > 0
+
+    def train(self) -> None:
+        from tasks.tokens import load_tokenizer
+        from tasks.train.trainer import train
+
+        train(self.run, self.model, load_tokenizer(Path(self.run.job.base.path)))
+
     def result(self) -> dict[str, Any]:
         from tasks.adapters.store import Store
-        from tasks.tokens import load_tokenizer
         from tasks.train.estimate.before import forecast_of, looks_of
         from tasks.train.estimate.peak import begin_peak, peak
         from tasks.train.estimate.saving import try_saving
         from tasks.train.shape import read_shape
-        from tasks.train.trainer import train
 
         run, job = self.run, self.run.job
         one = looks_of(run, read_shape(Path(job.base.path))).save_bytes
         saving = try_saving(job.work, Store(str(job.work.parent / "store"), job.work.parent), job.key, one)
         self.calibration.begin()
         begin_peak()
-        train(run, self.model, load_tokenizer(Path(job.base.path)))
+        self.train()
         actual = run.seconds - self.outside
         self.peak = max(self.peak, peak())
         known = job.known.model_copy(update={"saving_bytes_per_second": saving.bytes_per_second})

@@ -6,6 +6,7 @@ import os
 
 import psutil
 
+_KEPT_HEAP = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776"
 KEPT_PRODUCTS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # oneDNN's own, and torch's in front of it
 
 
@@ -31,9 +32,11 @@ def thread_environment() -> dict[str, str]:
     both caches) held a gigabyte after 64 sizes, in pieces between which nothing larger fits. Steps of ever new sizes
     took no longer with 64 (bench/worker_memory.py).
 
-    glibc asks for huge pages: its heap grows and shrinks with every step, and small pages were given to it five to
-    sixteen times as often.
+    glibc asks for huge pages, since small ones were given to it five to sixteen times as often, and keeps what it has:
+    its heap would shrink and grow again with every step, and memory that a virtual machine's host has to provide anew
+    took a fifth of a step's time, in some steps most of it. Without `mmap_max` large blocks would be mapped one by one
+    and be given back all the same.
     """
-    chosen = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    chosen = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000", "GLIBC_TUNABLES": _KEPT_HEAP}
     chosen |= dict.fromkeys(KEPT_PRODUCTS, "64")
     return {name: os.environ.get(name, value) for name, value in chosen.items()}
