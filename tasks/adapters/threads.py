@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 
 import psutil
 
-_KEPT_HEAP = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776"
+_HUGE_PAGES = "glibc.malloc.hugetlb=1"
+_KEPT_HEAP = f"{_HUGE_PAGES}:glibc.malloc.mmap_threshold={64 << 20}:glibc.malloc.trim_threshold={1 << 40}"
+_TAKES_THRESHOLD = (2, 36)  # tried with; releases that refuse more than 32 MiB would map each block of 128 KiB
 KEPT_PRODUCTS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # oneDNN's own, and torch's in front of it
 
 
@@ -19,6 +22,12 @@ def kept_products() -> int:
     """Compiled products that are kept in a worker; like the libraries, what is no number counts as none."""
     values = (thread_environment()[name] for name in KEPT_PRODUCTS)
     return max(int(value) if value.isdecimal() else 0 for value in values)
+
+
+def heap_settings(library: str, version: str) -> str:
+    """Settings of the C library's heap, for one that takes them."""
+    known = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    return _KEPT_HEAP if library == "glibc" and known >= _TAKES_THRESHOLD else _HUGE_PAGES
 
 
 def thread_environment() -> dict[str, str]:
@@ -34,9 +43,13 @@ def thread_environment() -> dict[str, str]:
 
     glibc asks for huge pages, since small ones were given to it five to sixteen times as often, and keeps what it has:
     its heap would shrink and grow again with every step, and memory that a virtual machine's host has to provide anew
-    took a fifth of a step's time, in some steps most of it. Without `mmap_max` large blocks would be mapped one by one
-    and be given back all the same.
+    took a fifth of a step's time, in some steps most of it. Blocks from 64 MiB on (gradients of an embedding) are
+    mapped one by one and given back; in the heap they left holes, and full fine-tuning took a fifth more memory.
     """
-    chosen = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000", "GLIBC_TUNABLES": _KEPT_HEAP}
+    chosen = {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "3000",
+        "GLIBC_TUNABLES": heap_settings(*platform.libc_ver()),
+    }
     chosen |= dict.fromkeys(KEPT_PRODUCTS, "64")
     return {name: os.environ.get(name, value) for name, value in chosen.items()}

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tasks.adapters.threads import KEPT_PRODUCTS, kept_products, physical_cores, thread_environment
+from tasks.adapters.threads import KEPT_PRODUCTS, heap_settings, kept_products, physical_cores, thread_environment
 
 
 def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,19 +39,29 @@ def test_no_more_cores_than_may_be_used() -> None:
 
 HELD = """
 import os, psutil
-block = bytearray(os.urandom(1 << 16) * 1024)  # 64 MiB
-full, block = psutil.Process().memory_info().rss, None
-print((full - psutil.Process().memory_info().rss) >> 20)
+for size in (32, 256):  # MiB
+    block = bytearray(os.urandom(1 << 16) * 16 * size)
+    full, block = psutil.Process().memory_info().rss, None
+    print((full - psutil.Process().memory_info().rss) >> 20)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap is that of another C library")
+@pytest.mark.skipif(heap_settings(*platform.libc_ver()) == heap_settings("", ""), reason="another C library, or older")
 def test_a_worker_keeps_the_memory_that_its_next_step_needs_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     bare = dict(os.environ)
     given_back = [
-        int(subprocess.run([sys.executable, "-c", HELD], env=env, check=True, capture_output=True, text=True).stdout)
+        [int(line) for line in subprocess.check_output([sys.executable, "-c", HELD], env=env, text=True).split()]
         for env in (bare, bare | thread_environment())
     ]
-    assert given_back[0] >= 60
-    assert given_back[1] <= 4
+    assert given_back[0] == pytest.approx([32, 256], abs=4)
+    assert given_back[1] == pytest.approx([0, 256], abs=4)
+
+
+@pytest.mark.parametrize(
+    ("library", "version", "kept"),
+    [("glibc", "2.36", True), ("glibc", "2.41", True), ("glibc", "3.0", True), ("glibc", "2.31", False),
+     ("glibc", "", False), ("musl", "2.40", False), ("", "", False)],
+)  # fmt: skip
+def test_a_heap_is_kept_where_the_c_library_takes_the_settings(library: str, version: str, kept: bool) -> None:
+    assert ("trim_threshold" in heap_settings(library, version)) is kept
