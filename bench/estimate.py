@@ -77,15 +77,14 @@ def main() -> None:
 def measure(names: list[str], steps: int, short: bool, file: Path, seed: int) -> dict[str, Any]:
     """The result of each configuration; those that the file has already are taken from there."""
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    found = {name: one for name, one in found.items() if "first_step" in one}  # older ones are measured again
     for name in names:
-        if name in found:
+        if "first_step" in found.get(name, {}):  # older results are measured again
             continue
         first = {kind: _in_process(name, steps, short, seed, "--first", kind) for kind in ("cold", "warm")}
         found[name] = {**_in_process(name, steps, short, seed), "first_step": first}
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    return found
+    return {name: one for name, one in found.items() if "first_step" in one}
 
 
 def _in_process(name: str, steps: int, short: bool, seed: int, *more: str) -> Any:

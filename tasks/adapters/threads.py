@@ -25,7 +25,9 @@ def kept_products() -> int:
 
 
 def heap_settings(library: str, version: str) -> str:
-    """Settings of the C library's heap, for one that takes them."""
+    """Settings of the C library's heap, for one that takes them and of which the user has set nothing by MALLOC_…_."""
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return _HUGE_PAGES
     known = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     return _KEPT_HEAP if library == "glibc" and known >= _TAKES_THRESHOLD else _HUGE_PAGES
 
