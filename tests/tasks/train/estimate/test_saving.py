@@ -30,6 +30,24 @@ def test_it_writes_reads_and_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("seconds", "written"), [(60.0, 3_000_001), (0.0, 1 << 20)])
+def test_the_whole_size_is_written_while_there_is_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, written: int
+) -> None:
+    sizes: list[int] = []
+    unlink = Path.unlink
+
+    def weighed(path: Path, missing_ok: bool = False) -> None:
+        sizes.append(path.stat().st_size)
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", weighed)
+    monkeypatch.setattr("tasks.train.estimate.saving.MOST_SECONDS", seconds)
+    found = try_saving(tmp_path, Store(str(tmp_path / "store"), tmp_path), "k", 3_000_001)
+    assert sizes == [written]
+    assert found.checkpoint_bytes == 3_000_001
+
+
 def test_no_room_is_named_with_the_figures(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentUnusable) as caught:
         try_saving(tmp_path, Store(str(tmp_path), tmp_path), "k", 10**15)
