@@ -2,7 +2,7 @@
 
 Its tensors (adapter, optimiser, random state, best adapter so far) are safetensors, its position and the decisions are
 JSON; nothing here is ever unpickled. It is written under a temporary name, synced, renamed, and only then marked
-complete with the digests of its files.
+complete with the digests of its files. Files stay small (`tasks/train/checkpoint_files.py` says why).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tasks.adapters.store import write_atomically
 from tasks.contracts import Digest
 from tasks.digest import canonical_json, digest_file
 from tasks.errors import EnvironmentUnusable
+from tasks.train.checkpoint_files import settled, sync, write_tensors
 from tasks.train.position import Position
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MARKER, STATE, DECISIONS = "_COMPLETE.json", "state.json", "decisions.json"
-SUFFIX = ".safetensors"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 Groups = Mapping[str, Mapping[str, "Tensor"]]
 
@@ -46,8 +46,7 @@ def write(folder: Path, position: Position, groups: Groups, decisions: str) -> P
     temporary = folder / f".{final.name}.{os.getpid()}"
     try:
         with full_disk_named(folder):
-            _fill(temporary, position, groups, decisions)
-            digests = {path.name: digest_file(path) for path in sorted(temporary.iterdir())}
+            digests = _fill(temporary, position, groups, decisions)
             discard(final)
             temporary.replace(final)
             write_atomically(final / MARKER, canonical_json(digests))
@@ -59,34 +58,18 @@ def write(folder: Path, position: Position, groups: Groups, decisions: str) -> P
     return final
 
 
-def _fill(folder: Path, position: Position, groups: Groups, decisions: str) -> None:
-    from safetensors.torch import save_file
-
+def _fill(folder: Path, position: Position, groups: Groups, decisions: str) -> dict[str, Digest]:
+    """Write the files; their digests by name."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    digests: dict[str, Digest] = {}
     for group, tensors in groups.items():
-        if tensors:
-            save_file({name: _own(t) for name, t in tensors.items()}, str(folder / f"{group}{SUFFIX}"))
-    (folder / STATE).write_text(position.model_dump_json(), encoding="utf-8")
-    (folder / DECISIONS).write_text(decisions, encoding="utf-8")
-    for path in sorted(folder.iterdir()):
-        sync(path)
+        digests |= write_tensors(folder, group, tensors)
+    for name, text in ((STATE, position.model_dump_json()), (DECISIONS, decisions)):
+        (folder / name).write_text(text, encoding="utf-8")
+        digests[name] = settled(folder / name)
     sync(folder)
-
-
-def _own(tensor: Tensor) -> Tensor:
-    """The tensor with memory of its own: the format has no views."""
-    tensor = tensor.detach().contiguous()
-    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
-
-
-def sync(path: Path) -> None:
-    """Have the disk hold what was written: of a file its bytes, of a folder its names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return digests
 
 
 def discard(folder: Path) -> None:
@@ -113,14 +96,6 @@ def examine(folder: Path, key: Digest) -> tuple[str, Position | None]:
     if position.key != key:
         return "it belongs to another training (data, base model or configuration differ)", None
     return "", position
-
-
-def read(folder: Path, group: str) -> dict[str, Tensor]:
-    """Tensors of one group; none where the checkpoint has no such group."""
-    from safetensors.torch import load_file
-
-    path = folder / f"{group}{SUFFIX}"
-    return load_file(str(path)) if path.is_file() else {}
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from tasks.errors import EnvironmentUnusable
-from tasks.train.checkpoint import Groups, read
+from tasks.train.checkpoint import Groups
+from tasks.train.checkpoint_files import read_tensors
 from tasks.train.position import Position, layout, objection, plan_digest
 from tasks.train.random_state import capture, flat, of_rank
 from tasks.train.run import Run
@@ -55,9 +56,9 @@ def put_back(run: Run, parameters: Parameters, optimizer: Any) -> None:
     if reason:
         _set_aside(run, folder.name, reason)
         return
-    _fill(parameters, optimizer, read(folder, ADAPTER), read(folder, OPTIMIZER))
-    run.random_state = of_rank(read(folder, RANDOM), run.share.rank, position.step)
-    run.validation.put_back(position.validation, read(folder, BEST))
+    _fill(parameters, optimizer, read_tensors(folder, ADAPTER), read_tensors(folder, OPTIMIZER))
+    run.random_state = of_rank(read_tensors(folder, RANDOM), run.share.rank, position.step)
+    run.validation.put_back(position.validation, read_tensors(folder, BEST))
     run.begin(position)
     _tell(run, position, fetched)
 

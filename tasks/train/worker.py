@@ -29,7 +29,8 @@ from tasks.digest import digest_file
 from tasks.errors import TrainingFailed, TuneloopError
 from tasks.train.amendments import amended_decisions, amended_micro_batch, amended_steps
 from tasks.train.automatic import examples_of_a_row
-from tasks.train.checkpoint import DECISIONS, sync
+from tasks.train.checkpoint import DECISIONS
+from tasks.train.checkpoint_files import sync
 from tasks.train.engines.choose import Choice, decided_from, settled
 from tasks.train.engines.ranks import chosen, enter, join, leave
 from tasks.train.events import report_elsewhere

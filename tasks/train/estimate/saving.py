@@ -6,14 +6,18 @@ checkpoint hours later; and how fast it is becomes part of the estimate.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tasks.adapters.store import Store
+from tasks.contracts import Digest
 from tasks.errors import EnvironmentUnusable
+from tasks.train.checkpoint_files import PART_BYTES, settled
 from tasks.train.checkpoints import KEPT
 from tasks.train.estimate.work import adapter_weights
 from tasks.train.recipe import Recipe
@@ -41,11 +45,9 @@ def checkpoint_bytes(recipe: Recipe, shape: Shape, parameters: int, precision: i
 
 
 def try_saving(work: Path, store: Store, key: str, one: int) -> Saved:
-    """Write and read back a file of a checkpoint's size in the work folder, and a small one in the store.
+    """Write and read back as much as a checkpoint in the work folder, as it is written, and a small file in the store.
 
-    The whole size, as far as the time allows: the first few hundred megabytes go to memory that the system has at
-    hand, and say nothing of a file of gigabytes (1.6 GB took ten times as long per byte as 0.25 GB, measured on a
-    virtual machine).
+    The whole size, as far as the time allows: what comes first may go to memory that the system or a disk has at hand.
 
     Args:
         one: bytes of one checkpoint.
@@ -66,27 +68,34 @@ def try_saving(work: Path, store: Store, key: str, one: int) -> Saved:
     return Saved(size / max(seconds, 1e-4), one, needed)
 
 
-def _local(file: Path, most: int) -> tuple[int, float]:
-    """Bytes that were written, synced and read back, and the seconds it took."""
-    piece = os.urandom(_PIECE)
-    size, began = 0, time.perf_counter()
+def _local(folder: Path, most: int) -> tuple[int, float]:
+    """Bytes that were written, synced and read back in parts, and the seconds it took."""
+    piece, size, seconds = os.urandom(_PIECE), 0, 0.0
     try:
-        with file.open("wb") as stream:
-            while size < most and (size == 0 or time.perf_counter() - began < MOST_SECONDS):
-                size += stream.write(piece[: most - size])
-            stream.flush()
-            os.fsync(stream.fileno())
-        with file.open("rb") as stream:
-            same = all(stream.read(_PIECE) == piece[: size - start] for start in range(0, size, _PIECE))
+        folder.mkdir()
+        while size < most and seconds < MOST_SECONDS:
+            part = [piece[: most - start] for start in range(size, min(most, size + PART_BYTES), _PIECE)]
+            expected, began = _digest(part), time.perf_counter()
+            with (folder / str(size)).open("wb") as stream:
+                stream.writelines(part)
+            found = settled(folder / str(size))
+            size, seconds = size + sum(map(len, part)), seconds + time.perf_counter() - began
+            if found != expected:
+                raise _unusable("what was written could not be read back", str(folder.parent), "the bytes differ")
     except OSError as error:
         raise _unusable(
-            "a checkpoint could not be written", str(file.parent), error.strerror or type(error).__name__
+            "a checkpoint could not be written", str(folder.parent), error.strerror or type(error).__name__
         ) from error
     finally:
-        file.unlink(missing_ok=True)
-    if not same:
-        raise _unusable("what was written could not be read back", str(file.parent), "the bytes differ")
-    return size, time.perf_counter() - began
+        shutil.rmtree(folder, ignore_errors=True)
+    return size, seconds
+
+
+def _digest(pieces: Sequence[bytes]) -> Digest:
+    sha = hashlib.sha256()
+    for piece in pieces:
+        sha.update(piece)
+    return sha.hexdigest()
 
 
 def _remote(store: Store, key: str, size: int) -> None:

@@ -11,7 +11,8 @@ import torch
 
 from tasks.contracts import LossPoint
 from tasks.errors import EnvironmentUnusable
-from tasks.train.checkpoint import MARKER, examine, full_disk_named, name_of, read, write
+from tasks.train.checkpoint import MARKER, examine, full_disk_named, name_of, write
+from tasks.train.checkpoint_files import read_tensors
 from tasks.train.checkpoints import Checkpoints
 from tasks.train.position import Position, layout, objection, plan_digest
 
@@ -54,15 +55,18 @@ def test_everything_comes_back_as_it_was(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     assert examine(folder, "k") == ("", position(3))
     for group, expected in tensors(3).items():
-        found = read(folder, group)
+        found = read_tensors(folder, group)
         assert all(torch.equal(found[name], t) and found[name].dtype == t.dtype for name, t in expected.items())
-    assert read(folder, "none") == {}
+    assert read_tensors(folder, "none") == {}
 
 
 def test_a_view_is_written_as_what_it_shows(tmp_path: Path) -> None:
     whole = torch.arange(6.0)
     folder = write(tmp_path, position(1), {"adapter": {"first": whole[:2], "rest": whole[2:]}}, "{}")
-    assert {name: t.tolist() for name, t in read(folder, "adapter").items()} == {"first": [0, 1], "rest": [2, 3, 4, 5]}
+    assert {name: t.tolist() for name, t in read_tensors(folder, "adapter").items()} == {
+        "first": [0, 1],
+        "rest": [2, 3, 4, 5],
+    }
 
 
 def test_the_newest_is_found_and_older_ones_go(tmp_path: Path) -> None:
@@ -100,7 +104,7 @@ def test_every_damage_is_found_and_the_one_before_used(tmp_path: Path) -> None:
         found = kept(folder, said).last_good("k")
         assert found is not None, (name, kind)
         assert found.position == position(2), (name, kind)
-        assert read(found.folder, "adapter")["a"].tolist() == tensors(2)["adapter"]["a"].tolist()
+        assert read_tensors(found.folder, "adapter")["a"].tolist() == tensors(2)["adapter"]["a"].tolist()
         assert [text.split(":")[0] for text in said] == [f"checkpoint {name_of(4)} was not used"], (name, kind)
         detected += 1
     assert detected >= 100

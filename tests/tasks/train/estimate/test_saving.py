@@ -9,6 +9,8 @@ import pytest
 
 from tasks.adapters.store import Store
 from tasks.errors import EnvironmentUnusable
+from tasks.train.checkpoint_files import settled
+from tasks.train.estimate import saving
 from tasks.train.estimate.saving import checkpoint_bytes, try_saving
 from tasks.train.estimate.work import adapter_weights
 from tasks.train.recipe import Recipe
@@ -30,22 +32,34 @@ def test_it_writes_reads_and_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("seconds", "written"), [(60.0, 3_000_001), (0.0, 1 << 20)])
+@pytest.mark.parametrize(("seconds", "written"), [(60.0, [1 << 20, 1 << 20, 902_849]), (1e-9, [1 << 20])])
 def test_the_whole_size_is_written_while_there_is_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, written: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, written: list[int]
 ) -> None:
     sizes: list[int] = []
-    unlink = Path.unlink
 
-    def weighed(path: Path, missing_ok: bool = False) -> None:
+    def weighed(path: Path) -> str:
         sizes.append(path.stat().st_size)
-        unlink(path, missing_ok=missing_ok)
+        return settled(path)
 
-    monkeypatch.setattr(Path, "unlink", weighed)
-    monkeypatch.setattr("tasks.train.estimate.saving.MOST_SECONDS", seconds)
+    monkeypatch.setattr(saving, "settled", weighed)
+    monkeypatch.setattr(saving, "PART_BYTES", 1 << 20)
+    monkeypatch.setattr(saving, "MOST_SECONDS", seconds)
     found = try_saving(tmp_path, Store(str(tmp_path / "store"), tmp_path), "k", 3_000_001)
-    assert sizes == [written]
+    assert sizes == written
     assert found.checkpoint_bytes == 3_000_001
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_comes_back_changed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def torn(path: Path) -> str:
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        return settled(path)
+
+    monkeypatch.setattr(saving, "settled", torn)
+    with pytest.raises(EnvironmentUnusable, match="could not be read back"):
+        try_saving(tmp_path, Store(str(tmp_path), tmp_path), "k", 1 << 21)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_room_is_named_with_the_figures(tmp_path: Path) -> None:
