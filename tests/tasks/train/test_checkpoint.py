@@ -110,6 +110,19 @@ def test_every_damage_is_found_and_the_one_before_used(tmp_path: Path) -> None:
     assert detected >= 100
 
 
+def test_of_many_files_none_can_be_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.train.checkpoint_files.PART_BYTES", 24)
+    saved(tmp_path / "whole", 4)
+    names = sorted(path.name for path in (tmp_path / "whole" / name_of(4)).iterdir())
+    assert len(names) == 2 * 4 + 3
+    for name in names:
+        saved(tmp_path / name, 2, 4)
+        (tmp_path / name / name_of(4) / name).unlink()
+        found = kept(tmp_path / name).last_good("k")
+        assert found is not None
+        assert found.position == position(2), name
+
+
 def test_a_damaged_one_never_pushes_out_a_good_one(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 2, 4, 6)
     for step in (4, 6):

@@ -103,6 +103,16 @@ def test_a_stopped_training_goes_on_exactly(
     assert found.history == ("interrupted 1×, resumed at step 3",)
 
 
+def test_a_checkpoint_in_many_files_goes_on_exactly(
+    home: Path, tiny_model: Path, tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.train.checkpoint_files.PART_BYTES", 2_000)
+    job = make_job(tmp_path / "b", tiny_model)
+    assert not run_job(job, stop_at(3))
+    assert len(list((job.work / "checkpoints" / "step-00000003").glob("optimizer-*-of-*"))) > 2
+    assert result_of(job).adapter_digest == whole[1].adapter_digest
+
+
 def test_dropout_and_quantisation_matter(home: Path, tiny_model: Path, tmp_path: Path, whole: Whole) -> None:
     digests = {whole[1].adapter_digest}
     for number, change in enumerate(({"dropout": 0.2}, {"adapter": "lora"}, {"expand_nf4": "off"}, {"rank": 2})):
