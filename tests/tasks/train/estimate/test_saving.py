@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import fsspec
@@ -59,6 +60,14 @@ def test_what_comes_back_changed_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(saving, "settled", torn)
     with pytest.raises(EnvironmentUnusable, match="could not be read back"):
         try_saving(tmp_path, Store(str(tmp_path), tmp_path), "k", 1 << 21)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_one_left_is_no_hindrance(tmp_path: Path) -> None:
+    left = tmp_path / f".dry-run-{os.getpid()}"
+    left.mkdir()
+    (left / "0").write_bytes(b"left")
+    assert try_saving(tmp_path, Store(str(tmp_path / "store"), tmp_path), "k", 1000).bytes_per_second > 0
     assert list(tmp_path.iterdir()) == []
 
 
