@@ -20,7 +20,7 @@ from tasks.adapters.store import write_atomically
 from tasks.contracts import Digest
 from tasks.digest import canonical_json, digest_file
 from tasks.errors import EnvironmentUnusable
-from tasks.train.checkpoint_files import settled, sync, write_tensors
+from tasks.train.checkpoint_files import settle, sync, write_tensors
 from tasks.train.position import Position
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _fill(folder: Path, position: Position, groups: Groups, decisions: str) -> d
         digests |= write_tensors(folder, group, tensors)
     for name, text in ((STATE, position.model_dump_json()), (DECISIONS, decisions)):
         (folder / name).write_text(text, encoding="utf-8")
-        digests[name] = settled(folder / name)
+        digests[name] = settle(folder / name)
     sync(folder)
     return digests
 

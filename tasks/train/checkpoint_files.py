@@ -37,7 +37,7 @@ def write_tensors(folder: Path, group: str, tensors: Mapping[str, Tensor]) -> di
         part = f"-{number}-of-{len(parts)}" if len(parts) > 1 else ""
         path = folder / f"{group}{part}{SUFFIX}"
         save_file({name: _own(tensors[name]) for name in names}, str(path))
-        digests[path.name] = settled(path)
+        digests[path.name] = settle(path)
     return digests
 
 
@@ -50,8 +50,8 @@ def read_tensors(folder: Path, group: str) -> dict[str, Tensor]:
     return {name: tensor for path in paths for name, tensor in load_file(str(path)).items()}
 
 
-def settled(path: Path) -> Digest:
-    """Digest of a file, once the disk holds it. The memory that it took in the page cache is given up."""
+def settle(path: Path) -> Digest:
+    """Have the disk hold a file; its digest. The memory that it took in the page cache is given up."""
     sync(path)
     digest = digest_file(path)
     with _opened(path) as descriptor, contextlib.suppress(OSError):  # it is no more than advice

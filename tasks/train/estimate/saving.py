@@ -17,7 +17,7 @@ from typing import NamedTuple
 from tasks.adapters.store import Store
 from tasks.contracts import Digest
 from tasks.errors import EnvironmentUnusable
-from tasks.train.checkpoint_files import PART_BYTES, settled
+from tasks.train.checkpoint_files import PART_BYTES, settle
 from tasks.train.checkpoints import KEPT
 from tasks.train.estimate.work import adapter_weights
 from tasks.train.recipe import Recipe
@@ -79,7 +79,7 @@ def _local(folder: Path, most: int) -> tuple[int, float]:
             expected, began = _digest(part), time.perf_counter()
             with (folder / str(size)).open("wb") as stream:
                 stream.writelines(part)
-            found = settled(folder / str(size))
+            found = settle(folder / str(size))
             size, seconds = size + sum(map(len, part)), seconds + time.perf_counter() - began
             if found != expected:
                 raise _unusable("what was written could not be read back", str(folder.parent), "the bytes differ")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tasks.digest import digest_file
 from tasks.train import checkpoint_files
-from tasks.train.checkpoint_files import read_tensors, settled, write_tensors
+from tasks.train.checkpoint_files import read_tensors, settle, write_tensors
 
 
 @settings(max_examples=25, deadline=None)
@@ -79,5 +79,5 @@ def test_a_settled_file_gives_its_memory_back(tmp_path: Path) -> None:
     if cached_pages(control):
         pytest.skip("this file system lies in memory")
     assert cached_pages(file) == len(content) // mmap.PAGESIZE
-    assert settled(file) == digest_file(control)
+    assert settle(file) == digest_file(control)
     assert cached_pages(file) == 0

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.adapters.store import Store
 from tasks.errors import EnvironmentUnusable
-from tasks.train.checkpoint_files import settled
+from tasks.train.checkpoint_files import settle
 from tasks.train.estimate import saving
 from tasks.train.estimate.saving import checkpoint_bytes, try_saving
 from tasks.train.estimate.work import adapter_weights
@@ -41,9 +41,9 @@ def test_the_whole_size_is_written_while_there_is_time(
 
     def weighed(path: Path) -> str:
         sizes.append(path.stat().st_size)
-        return settled(path)
+        return settle(path)
 
-    monkeypatch.setattr(saving, "settled", weighed)
+    monkeypatch.setattr(saving, "settle", weighed)
     monkeypatch.setattr(saving, "PART_BYTES", 1 << 20)
     monkeypatch.setattr(saving, "MOST_SECONDS", seconds)
     found = try_saving(tmp_path, Store(str(tmp_path / "store"), tmp_path), "k", 3_000_001)
@@ -55,9 +55,9 @@ def test_the_whole_size_is_written_while_there_is_time(
 def test_what_comes_back_changed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def torn(path: Path) -> str:
         path.write_bytes(path.read_bytes()[:-1] + b"?")
-        return settled(path)
+        return settle(path)
 
-    monkeypatch.setattr(saving, "settled", torn)
+    monkeypatch.setattr(saving, "settle", torn)
     with pytest.raises(EnvironmentUnusable, match="could not be read back"):
         try_saving(tmp_path, Store(str(tmp_path), tmp_path), "k", 1 << 21)
     assert list(tmp_path.iterdir()) == []
