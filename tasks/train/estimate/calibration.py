@@ -7,7 +7,7 @@ by its FLOPs alone, at most a small share of the plan's: every process of a trai
 
 from __future__ import annotations
 
-import itertools
+import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ from tasks.train.shape import Shape, read_shape
 
 SHARE = 0.032  # of the plan's FLOPs
 # Where other programs share the processor, steps of one size took 1.4 to 4.5 seconds: few rounds say little there.
-MOST_ROUNDS = 12
+MOST_ROUNDS, LEAST_ROUNDS = 12, 2
 _GEMM = 1024
 _GEMM_TRIES = 4
 _GEMM_SECONDS = 1.0  # no further try after that: where a type has no instructions, one takes seconds
@@ -38,7 +38,7 @@ _LEAST_RATIO, _MOST_RATIO = 0.3, 3.0  # of measured to computed memory of a pass
 
 
 class Pair(NamedTuple):
-    """Rows of a typical micro-batch, and of a smaller one."""
+    """Rows of a micro-batch, and of a smaller one; the smaller may be empty: it is not measured then."""
 
     small: tuple[int, ...]
     typical: tuple[int, ...]
@@ -86,10 +86,10 @@ class Calibration:
         self._seconds += time.perf_counter() - began
 
     def round(self) -> None:
-        """One micro-batch of each size, of rows that were not measured yet: in a training, too, most sizes are new."""
+        """One micro-batch of rows that were not measured yet: in a training, too, most sizes are new."""
         began, pair = time.perf_counter(), self._pairs[1 + len(self._typical)]
         self._typical.append(self._measured(pair.typical))
-        if pair.small != pair.typical:
+        if pair.small:
             self._small.append(self._measured(pair.small))
         self._seconds += time.perf_counter() - began
 
@@ -162,30 +162,47 @@ class Calibration:
 
 
 def choose_rows(run: Run, load: Load) -> tuple[Pair, ...]:
-    """Rows to measure: of the most typical micro-batches, each with a quarter of them. Empty: the plan is too short.
+    """Rows to measure: first a typical micro-batch, for what only first passes show; then some of every size there is.
 
-    The first pair is for what only first passes show.
+    A FLOP of long rows takes longer than one of short rows (their attention runs at a fraction of the rate of plain
+    products): measuring what is typical alone would miss that. Whole micro-batches if a share of the plan allows some
+    of them, else parts. Empty: the plan is too short.
     """
     micros = [micro for step in run.steps[run.step :] for micro in step]
     sizes = [flops(_micro(run, micro), load) for micro in micros]
     if not sizes:
         return ()
     allowed, middle = SHARE * sum(sizes), sum(sizes) / len(sizes)
-    nearest = [micros[at] for at in sorted(range(len(micros)), key=lambda at: abs(sizes[at] - middle))]
-    rows = [*dict.fromkeys(nearest), *nearest][: MOST_ROUNDS + 1]  # a row of many epochs once, while there are others
-    for cut in range(max(map(len, rows)).bit_length()):
-        pairs = [_pair(micro, cut) for micro in rows]
-        costs = itertools.accumulate(sum(flops(_micro(run, part), load) for part in pair) for pair in pairs)
-        fitting = sum(cost <= allowed for cost in costs)
-        if fitting > 1:
-            return tuple(pairs[:fitting])
+    by_size = list(dict.fromkeys(micros[at] for at in sorted(range(len(micros)), key=sizes.__getitem__)))
+    first = micros[min(range(len(micros)), key=lambda at: abs(sizes[at] - middle))]
+    others = [micro for micro in by_size if micro != first] or by_size
+    for cut in range(max(map(len, micros)).bit_length()):
+        for rounds in range(MOST_ROUNDS, LEAST_ROUNDS - 1, -1):
+            pairs = _pairs([first, *_spread(others, rounds)], cut)
+            if sum(flops(_micro(run, part), load) for pair in pairs for part in pair) <= allowed:
+                return pairs
     return ()
 
 
-def _pair(rows: tuple[int, ...], cut: int) -> Pair:
-    """The rows, halved so many times, and a quarter of what is left."""
-    typical = rows[: max(1, len(rows) >> cut)]
-    return Pair(typical[: max(1, len(typical) // 4)], typical)
+def _spread(by_size: Sequence[tuple[int, ...]], count: int) -> list[tuple[int, ...]]:
+    """So many of them, evenly over the sizes, but in an order that has nothing to do with size."""
+    found = [by_size[int((at + 0.5) / count * len(by_size))] for at in range(count)]
+    random.Random(0).shuffle(found)  # the same for every process
+    return found
+
+
+def _pairs(rows: Sequence[tuple[int, ...]], cut: int) -> tuple[Pair, ...]:
+    """The rows, halved so many times, each with a quarter of what is left.
+
+    Of whole micro-batches one measured quarter is enough: no line has to reach beyond what was measured.
+    """
+    halved = [micro[: max(1, len(micro) >> cut)] for micro in rows]
+    quarters = [micro[: max(1, len(micro) // 4)] for micro in halved]
+    kept = [
+        quarter if at == 0 or (quarter != micro and (cut or at == 1)) else ()
+        for at, (micro, quarter) in enumerate(zip(halved, quarters, strict=True))
+    ]
+    return tuple(map(Pair, kept, halved))
 
 
 def _micro(run: Run, rows: Sequence[int]) -> Micro:

@@ -68,8 +68,11 @@ class Seconds(Record):
 
 
 def rates_of(small: Sequence[Measured], typical: Sequence[Measured]) -> tuple[float, float]:
-    """Seconds per FLOP, and seconds of a micro-batch of no size, through the medians at two sizes."""
-    (few, short), (many, long) = (_median(found) for found in (small, typical))
+    """Seconds per FLOP, and seconds of a micro-batch of no size, through the means at two sizes.
+
+    A training takes the sum of its steps: those that other programs made slow count, and a median would leave them out.
+    """
+    (few, short), (many, long) = (_mean(found) for found in (small, typical))
     if many <= few:
         return long / many, 0.0
     slope = (long - short) / (many - few)
@@ -79,8 +82,8 @@ def rates_of(small: Sequence[Measured], typical: Sequence[Measured]) -> tuple[fl
     return slope, fixed
 
 
-def _median(found: Sequence[Measured]) -> tuple[float, float]:
-    return statistics.median(m.flops for m in found), statistics.median(m.seconds for m in found)
+def _mean(found: Sequence[Measured]) -> tuple[float, float]:
+    return statistics.fmean(m.flops for m in found), statistics.fmean(m.seconds for m in found)
 
 
 def seconds_of(steps: Steps, load: Load, rates: Rates, looks: Looks, processes: int = 1) -> Seconds:

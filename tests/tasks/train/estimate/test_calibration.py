@@ -19,7 +19,8 @@ from tasks.train.estimate.before import ESTIMATE, refuse_impossible
 from tasks.train.estimate.calibration import MOST_ROUNDS, SHARE, Calibration, choose_rows, gemm_flops, optimizer_seconds
 from tasks.train.estimate.known import Known
 from tasks.train.estimate.prices import CPU, load_prices
-from tasks.train.estimate.work import flops, load_of, planned, total_flops
+from tasks.train.estimate.work import Load, flops, load_of, planned, total_flops
+from tasks.train.objective import Micro
 from tasks.train.plan import Decisions, Job
 from tasks.train.random_state import capture
 from tasks.train.run import Run
@@ -58,18 +59,38 @@ def test_it_leaves_no_trace(home: Path, tiny_model: Path, tmp_path: Path, fields
     assert model.training == training
 
 
+def pairs_of(job: Job, run: Run, decisions: Decisions) -> tuple[list[list[Micro]], list[list[Micro]], Load]:
+    """The chosen micro-batches, those of the plan, and what decides their FLOPs."""
+    load = load_of(job.config, read_shape(Path(job.base.path)), decisions)
+    parts = [[part for part in pair if part] for pair in choose_rows(run, load)]
+    return planned(parts, run.examples, run.objective), planned(run.steps, run.examples, run.objective), load
+
+
 def test_it_measures_a_small_share_of_the_plan(home: Path, tiny_model: Path, tmp_path: Path) -> None:
     job = make_job(tmp_path, tiny_model, **LONG)
-    run, decisions, _ = opened(job)
-    load = load_of(job.config, read_shape(tiny_model), decisions)
-    found = choose_rows(run, load)
+    found, steps, load = pairs_of(job, *opened(job)[:2])
     assert len(found) > 1
-    micros = planned([(pair.small, pair.typical) for pair in found], run.examples, run.objective)
-    total = total_flops(planned(run.steps, run.examples, run.objective), load)
-    assert sum(flops(micro, load) for pair in micros for micro in pair) <= SHARE * total
-    assert all(len(small.lengths) <= len(typical.lengths) for small, typical in micros)
-    short, _, _ = opened(make_job(tmp_path / "short", tiny_model, epochs=1.0))
+    assert sum(flops(micro, load) for pair in found for micro in pair) <= SHARE * total_flops(steps, load)
+    assert all(len(pair[0].lengths) <= len(pair[-1].lengths) for pair in found)
+    short, *_ = opened(make_job(tmp_path / "short", tiny_model, epochs=1.0))
     assert choose_rows(short, load) == ()
+
+
+def test_it_measures_every_size_that_the_plan_has(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    job = make_job(tmp_path, tiny_model, **LONG | {"epochs": 200.0})
+    found, steps, load = pairs_of(job, *opened(job)[:2])
+    rounds = [flops(pair[-1], load) for pair in found[1:]]
+    sizes = sorted(flops(micro, load) for step in steps for micro in step)
+    assert len(rounds) == MOST_ROUNDS
+    assert sum(rounds) / len(rounds) == pytest.approx(sum(sizes) / len(sizes), rel=0.05)
+    assert min(rounds) <= sizes[len(sizes) // 10]
+    assert max(rounds) >= sizes[-len(sizes) // 10]
+    assert rounds not in (sorted(rounds), sorted(rounds, reverse=True))  # a drift of the machine is not one of sizes
+    assert [len(pair) for pair in found] == [2, 2] + [1] * (MOST_ROUNDS - 1)  # whole ones: one quarter says enough
+    few = make_job(tmp_path / "few", tiny_model, **LONG)
+    parts, steps, load = pairs_of(few, *opened(few)[:2])
+    assert max(flops(pair[-1], load) for pair in parts) < total_flops(steps, load) / len(steps)  # parts of them
+    assert all(len(pair) == 2 or len(pair[0].lengths) == 1 for pair in parts)  # a line has to reach further
 
 
 def test_each_round_measures_other_rows(home: Path, tiny_model: Path, tmp_path: Path) -> None:

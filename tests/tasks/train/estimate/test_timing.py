@@ -25,6 +25,11 @@ def test_two_sizes_give_the_line_through_them(slope: float, fixed: float) -> Non
     assert found[0] * 4e9 + found[1] == pytest.approx(fixed + 4e9 * slope, rel=1e-6)
 
 
+def test_slow_passes_count_as_they_do_in_a_training() -> None:
+    slope, fixed = rates_of([at(1e9, 0.4)], [at(4e9, 1.0), at(4e9, 1.0), at(4e9, 4.0)])
+    assert slope * 4e9 + fixed == pytest.approx(2.0)
+
+
 def test_noise_never_makes_a_negative_rate() -> None:
     assert rates_of([at(1e9, 3.0)], [at(4e9, 2.0)]) == (2.0 / 4e9, 0.0)
     assert rates_of([at(1e9, 0.1)], [at(4e9, 2.0)]) == (2.0 / 4e9, 0.0)
