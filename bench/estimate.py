@@ -35,6 +35,7 @@ STEPS, SHORT_STEPS = 240, 96
 WITHIN = 0.15
 MOST_SHARE = 0.05  # of the run, for its calibration
 DRAWS = 4000
+FIRST = ("cold", "warm")  # first steps without and after the first passes of a calibration
 PAIRS = {"method": "dpo", "learning_rate": 1e-4}
 CASES: dict[str, dict[str, Any]] = {
     "sft-lora-packed": {"adapter": "lora"},
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("--net", action="store_true", help="measure what the first step is spared, too")
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--case", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--first", choices=("cold", "warm"), default="", help=argparse.SUPPRESS)
+    parser.add_argument("--first", choices=FIRST, default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     steps = options.steps or (SHORT_STEPS if options.short else STEPS)
     if options.case:
@@ -78,12 +79,12 @@ def measure(names: list[str], steps: int, short: bool, file: Path, seed: int, *,
     """The result of each configuration; those that the file has already are taken from there."""
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     for name in names:
-        wanted = {"step_flops", "first_step"} if net else {"step_flops"}
-        if wanted <= found.get(name, {}).keys():  # older results are measured again
-            continue
-        kinds = ("cold", "warm") if net else ()
-        first = {kind: _in_process(name, steps, short, seed, "--first", kind) for kind in kinds}
-        found[name] = _in_process(name, steps, short, seed) | ({"first_step": first} if net else {})
+        one = found.get(name, {})
+        if "step_flops" not in one:  # older results are measured again
+            one = _in_process(name, steps, short, seed)
+        if net and "first_step" not in one:
+            one["first_step"] = {kind: _in_process(name, steps, short, seed, "--first", kind) for kind in FIRST}
+        found[name] = one
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return {name: one for name, one in found.items() if "step_flops" in one}

@@ -111,7 +111,6 @@ class Case:
         self.every = max(1, len(steps) // (rounds + 1))
         self.left, self.outside, self.peak = rounds, 0.0, 0
         self.step_seconds: list[float] = []
-        self.step_flops: list[float] = []
         self.since = 0.0  # when the last step ended; 0: none has
 
     def _between(self, event: dict[str, Any]) -> None:
@@ -120,18 +119,9 @@ class Case:
             return
         if self.since:
             self.step_seconds.append(time.perf_counter() - self.since)
-            self.step_flops.append(self._flops(event["step"]))
         if self.left and event["step"] % self.every == 0:
             self._turn()
         self.since = time.perf_counter()
-
-    def _flops(self, step: int) -> float:
-        from tasks.train.estimate.work import flops, load_of, planned
-        from tasks.train.shape import read_shape
-
-        run = self.run
-        load = load_of(run.job.config, read_shape(Path(run.job.base.path)), self.decisions)
-        return sum(flops(micro, load) for micro in planned(run.steps[step - 1 : step], run.examples, run.objective)[0])
 
     def _turn(self) -> None:
         """A turn of the calibration; its time and its memory are not the run's."""
@@ -184,6 +174,16 @@ class Case:
             "memory_parts": found.memory_parts,
             "tokens": run.tokens,
             "step_seconds": [round(seconds, 3) for seconds in self.step_seconds],
-            "step_flops": self.step_flops,
+            "step_flops": self._step_flops(),
             "decisions": {name: decision.value for name, decision in self.decisions},
         }
+
+    def _step_flops(self) -> list[float]:
+        """FLOPs of the steps that `step_seconds` has; the first step has no beginning."""
+        from tasks.train.estimate.work import flops, load_of, planned
+        from tasks.train.shape import read_shape
+
+        run = self.run
+        load = load_of(run.job.config, read_shape(Path(run.job.base.path)), self.decisions)
+        steps = planned(run.steps[1:], run.examples, run.objective)
+        return [sum(flops(micro, load) for micro in step) for step in steps]

@@ -1,4 +1,4 @@
-"""A short calibration: a few micro-batches of the plan, at two sizes, forward and backward, on the model as it is.
+"""A short calibration: a few micro-batches of the plan, small and large, forward and backward, on the model as it is.
 
 Nothing is left of it: gradients are dropped, the state of every random generator is put back, the optimiser that is
 timed works on tensors of its own. So a training gives the same bytes with and without it. What is measured is chosen
@@ -38,10 +38,10 @@ _LEAST_RATIO, _MOST_RATIO = 0.3, 3.0  # of measured to computed memory of a pass
 
 
 class Pair(NamedTuple):
-    """Rows of a micro-batch, and of a smaller one; the smaller may be empty: it is not measured then."""
+    """Rows of a micro-batch, and some of them as a smaller one; that may be empty: it is not measured then."""
 
     small: tuple[int, ...]
-    typical: tuple[int, ...]
+    large: tuple[int, ...]
 
 
 class Calibration:
@@ -60,7 +60,7 @@ class Calibration:
         self._run, self._model, self._decisions = run, model, decisions
         self._load = load_of(run.job.config, _shape(run), decisions)
         self._small: list[Measured] = []
-        self._typical: list[Measured] = []
+        self._large: list[Measured] = []
         self._memory = 1.0
         self._first = self._seconds = self._optimizer = 0.0  # first: what both first passes took
         self._gemm = 0.0
@@ -87,8 +87,8 @@ class Calibration:
 
     def round(self) -> None:
         """One micro-batch of rows that were not measured yet: in a training, too, most sizes are new."""
-        began, pair = time.perf_counter(), self._pairs[1 + len(self._typical)]
-        self._typical.append(self._measured(pair.typical))
+        began, pair = time.perf_counter(), self._pairs[1 + len(self._large)]
+        self._large.append(self._measured(pair.large))
         if pair.small:
             self._small.append(self._measured(pair.small))
         self._seconds += time.perf_counter() - began
@@ -101,21 +101,21 @@ class Calibration:
             "calibration_seconds": self._seconds,
             "base_bytes": self.base_bytes,
         }
-        if not self._typical:
+        if not self._large:
             return Rates(seconds_per_flop=1 / (USUAL_UTILISATION * self._gemm), **common)
-        slope, fixed = rates_of(self._small or self._typical, self._typical)
+        slope, fixed = rates_of(self._small or self._large, self._large)
         return Rates(
             seconds_per_flop=slope,
             micro_seconds=fixed,
             calibrated=True,
             memory_factor=self._memory,
-            first_seconds=self._compilation(),
+            first_seconds=self._compilation(slope, fixed),
             **common,
         )
 
-    def _compilation(self) -> float:
-        """What the very first micro-batches cost beyond usual ones. It is paid already."""
-        usual = sum(min(m.seconds for m in found) for found in (self._small or self._typical, self._typical))
+    def _compilation(self, slope: float, fixed: float) -> float:
+        """What the very first micro-batches cost beyond usual ones of their size. It is paid already."""
+        usual = sum(fixed + slope * flops(_micro(self._run, part), self._load) for part in self._pairs[0])
         return max(0.0, self._first - usual)
 
     @property
@@ -127,21 +127,21 @@ class Calibration:
         """Seconds of the first micro-batches. Afterwards it is known what memory they take, at first and each time.
 
         What a process holds from its first pass on (code of libraries, compiled products) is there after the small
-        one; the typical one is measured beside what the formula says of it.
+        one; the large one is measured beside what the formula says of it.
         """
         small = self._measured(chosen.small).seconds
         give_back()
         computed = memory_of(
             self._run.job.config, self._load.shape, self._run.job.base.parameters, self._decisions,
-            _micro(self._run, chosen.typical),
+            _micro(self._run, chosen.large),
         )  # fmt: skip
         before, counted = used_bytes(), begin_peak()
         self.base_bytes = max(self.base_bytes, before - computed.kernels)
-        typical = self._measured(chosen.typical).seconds
+        large = self._measured(chosen.large).seconds
         ratio = (peak() - before - computed.gradients) / max(1, computed.passing)
         if counted and _LEAST_RATIO <= ratio <= _MOST_RATIO:
             self._memory = ratio
-        return small + typical
+        return small + large
 
     def _measured(self, rows: Sequence[int]) -> Measured:
         """Forward and backward of one micro-batch; random state, gradients and mode are as before afterwards."""

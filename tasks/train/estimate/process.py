@@ -242,7 +242,7 @@ def _few(run: Run, decisions: Decisions) -> list[Any]:
     from tasks.train.estimate.calibration import choose_rows
 
     found = choose_rows(run, load_of(run.job.config, read_shape(Path(run.job.base.path)), decisions))
-    return [run.examples[row] for pair in found for row in pair.typical]
+    return [run.examples[row] for pair in found for row in pair.large]
 
 
 def _machine() -> Machine:

@@ -67,12 +67,12 @@ class Seconds(Record):
         return float(sum(self.model_dump().values()))
 
 
-def rates_of(small: Sequence[Measured], typical: Sequence[Measured]) -> tuple[float, float]:
+def rates_of(small: Sequence[Measured], large: Sequence[Measured]) -> tuple[float, float]:
     """Seconds per FLOP, and seconds of a micro-batch of no size, through the means at two sizes.
 
     A training takes the sum of its steps: those that other programs made slow count, and a median would leave them out.
     """
-    (few, short), (many, long) = (_mean(found) for found in (small, typical))
+    (few, short), (many, long) = (_mean(found) for found in (small, large))
     if many <= few:
         return long / many, 0.0
     slope = (long - short) / (many - few)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tasks.train.estimate.before import ESTIMATE, refuse_impossible
 from tasks.train.estimate.calibration import MOST_ROUNDS, SHARE, Calibration, choose_rows, gemm_flops, optimizer_seconds
 from tasks.train.estimate.known import Known
 from tasks.train.estimate.prices import CPU, load_prices
+from tasks.train.estimate.timing import Measured
 from tasks.train.estimate.work import Load, flops, load_of, planned, total_flops
 from tasks.train.objective import Micro
 from tasks.train.plan import Decisions, Job
@@ -97,10 +99,27 @@ def test_each_round_measures_other_rows(home: Path, tiny_model: Path, tmp_path: 
     run, decisions, _ = opened(make_job(tmp_path, tiny_model, **LONG | {"epochs": 80.0, "micro_batch_rows": 1}))
     found = choose_rows(run, load_of(run.job.config, read_shape(tiny_model), decisions))
     assert len(found) == MOST_ROUNDS + 1
-    assert len({pair.typical for pair in found}) == min(len(found), len(run.examples))
+    assert len({pair.large for pair in found}) == min(len(found), len(run.examples))
     calibration = Calibration(run, build(run.job, decisions), decisions)
     assert calibration.rounds == MOST_ROUNDS
     assert calibration.whole().calibrated
+
+
+def test_first_passes_are_compared_with_usual_ones_of_their_size(
+    home: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, decisions, _ = opened(make_job(tmp_path, tiny_model, **LONG | {"epochs": 200.0}))
+    load, calls = load_of(run.job.config, read_shape(tiny_model), decisions), count()
+
+    def measured(_: Any, rows: tuple[int, ...]) -> Measured:
+        size = sum(flops(micro, load) for micro in planned([[rows]], run.examples, run.objective)[0])
+        usual = 0.01 + size * 1e-9
+        return Measured(flops=size, seconds=usual + (5.0 if next(calls) < 2 else 0.0))
+
+    monkeypatch.setattr(Calibration, "_measured", measured)
+    rates = Calibration(run, build(run.job, decisions), decisions).whole()
+    assert (rates.seconds_per_flop, rates.micro_seconds) == pytest.approx((1e-9, 0.01))
+    assert rates.first_seconds == pytest.approx(10.0)
 
 
 def test_what_stays_after_a_first_pass_is_no_activation(home: Path, tiny_model: Path, tmp_path: Path) -> None:
