@@ -129,7 +129,8 @@ class Case:
 
         began = time.perf_counter()
         self.peak = max(self.peak, peak())
-        self.calibration.round()
+        if self.calibration.affordable():
+            self.calibration.round()
         self.left -= 1
         begin_peak()
         self.outside += time.perf_counter() - began

@@ -2,7 +2,8 @@
 
 Nothing is left of it: gradients are dropped, the state of every random generator is put back, the optimiser that is
 timed works on tensors of its own. So a training gives the same bytes with and without it. What is measured is chosen
-by its FLOPs alone, at most a small share of the plan's: every process of a training measures the same.
+by its FLOPs, at most a small share of the plan's, and ends where it would take more than a share of the run's seconds:
+every process of a training measures the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tasks.inference.precision import torch_type
 from tasks.train.estimate.memory import memory_of
 from tasks.train.estimate.peak import begin_peak, give_back, peak, used_bytes
 from tasks.train.estimate.timing import USUAL_UTILISATION, Measured, Rates, rates_of
-from tasks.train.estimate.work import Load, flops, joined, load_of
+from tasks.train.estimate.work import Load, flops, joined, load_of, planned, total_flops
 from tasks.train.objective import Micro
 from tasks.train.plan import Decisions
 from tasks.train.random_state import capture, put_back
@@ -28,6 +29,7 @@ from tasks.train.run import Run
 from tasks.train.shape import Shape, read_shape
 
 SHARE = 0.032  # of the plan's FLOPs
+MOST_SHARE = 0.05  # of the run's seconds; first passes take several times as long as usual ones
 # Where other programs share the processor, steps of one size took 1.4 to 4.5 seconds: few rounds say little there.
 MOST_ROUNDS, LEAST_ROUNDS = 12, 2
 _GEMM = 1024
@@ -68,13 +70,28 @@ class Calibration:
         self.base_bytes = used_bytes()
         self._pairs = choose_rows(run, self._load) if measures else ()
         self.rounds = len(self._pairs[1:])
+        plan = planned(run.steps[run.step :], run.examples, run.objective) if self._pairs else []
+        self._micros, self._flops = sum(map(len, plan)), total_flops(plan, self._load)
 
     def whole(self) -> Rates:
         """Everything at once, before the first step."""
         self.begin()
-        for _ in range(self.rounds):
+        while self.affordable():
             self.round()
         return self.rates()
+
+    def affordable(self) -> bool:
+        """Whether a round is left and keeps the calibration within its share of the run's seconds; two always are.
+
+        Every process of a training has to ask: the first one's clock counts.
+        """
+        done = len(self._large)
+        if done < LEAST_ROUNDS or done == self.rounds:
+            return done < self.rounds
+        slope, fixed = self._line()
+        run_seconds = (self._micros * fixed + self._flops * slope) / self._run.share.size
+        then = self._seconds + self._usual(self._pairs[1 + done], slope, fixed)
+        return self._run.share.gathered(then <= MOST_SHARE * run_seconds)[0]
 
     def begin(self) -> None:
         """What is measured once: memory and compilation of first micro-batches, the optimiser, the rate of products."""
@@ -103,20 +120,23 @@ class Calibration:
         }
         if not self._large:
             return Rates(seconds_per_flop=1 / (USUAL_UTILISATION * self._gemm), **common)
-        slope, fixed = rates_of(self._small or self._large, self._large)
+        slope, fixed = self._line()
         return Rates(
             seconds_per_flop=slope,
             micro_seconds=fixed,
             calibrated=True,
             memory_factor=self._memory,
-            first_seconds=self._compilation(slope, fixed),
+            # what the very first micro-batches cost beyond usual ones of their size; it is paid already
+            first_seconds=max(0.0, self._first - self._usual(self._pairs[0], slope, fixed)),
             **common,
         )
 
-    def _compilation(self, slope: float, fixed: float) -> float:
-        """What the very first micro-batches cost beyond usual ones of their size. It is paid already."""
-        usual = sum(fixed + slope * flops(_micro(self._run, part), self._load) for part in self._pairs[0])
-        return max(0.0, self._first - usual)
+    def _line(self) -> tuple[float, float]:
+        return rates_of(self._small or self._large, self._large)
+
+    def _usual(self, pair: Pair, slope: float, fixed: float) -> float:
+        """Seconds that micro-batches of these sizes usually take."""
+        return sum(fixed + slope * flops(_micro(self._run, part), self._load) for part in pair if part)
 
     @property
     def seconds(self) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,18 @@ from tasks.train.adapter import build
 from tasks.train.engines.choose import Choice
 from tasks.train.engines.ranks import chosen
 from tasks.train.estimate.before import ESTIMATE, refuse_impossible
-from tasks.train.estimate.calibration import MOST_ROUNDS, SHARE, Calibration, choose_rows, gemm_flops, optimizer_seconds
+from tasks.train.estimate.calibration import (
+    LEAST_ROUNDS,
+    MOST_ROUNDS,
+    SHARE,
+    Calibration,
+    choose_rows,
+    gemm_flops,
+    optimizer_seconds,
+)
 from tasks.train.estimate.known import Known
 from tasks.train.estimate.prices import CPU, load_prices
-from tasks.train.estimate.timing import Measured
+from tasks.train.estimate.timing import Measured, Rates
 from tasks.train.estimate.work import Load, flops, load_of, planned, total_flops
 from tasks.train.objective import Micro
 from tasks.train.plan import Decisions, Job
@@ -105,21 +112,37 @@ def test_each_round_measures_other_rows(home: Path, tiny_model: Path, tmp_path: 
     assert calibration.whole().calibrated
 
 
+def told(job: Job, patch: pytest.MonkeyPatch, first: float) -> tuple[Rates, list[float]]:
+    """The rates of a calibration whose passes take what they are told to, the first two some seconds more."""
+    run, decisions, _ = opened(job)
+    load, passes = load_of(job.config, read_shape(Path(job.base.path)), decisions), list[float]()
+
+    def measured(calibration: Calibration, rows: tuple[int, ...]) -> Measured:
+        size = sum(flops(micro, load) for micro in planned([[rows]], run.examples, run.objective)[0])
+        passes.append(10.0 + size * 1e-6 + (first if len(passes) < 2 else 0.0))
+        calibration._seconds += passes[-1]
+        return Measured(flops=size, seconds=passes[-1])
+
+    patch.setattr(Calibration, "_measured", measured)
+    return Calibration(run, build(job, decisions), decisions).whole(), passes
+
+
 def test_first_passes_are_compared_with_usual_ones_of_their_size(
     home: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, decisions, _ = opened(make_job(tmp_path, tiny_model, **LONG | {"epochs": 200.0}))
-    load, calls = load_of(run.job.config, read_shape(tiny_model), decisions), count()
-
-    def measured(_: Any, rows: tuple[int, ...]) -> Measured:
-        size = sum(flops(micro, load) for micro in planned([[rows]], run.examples, run.objective)[0])
-        usual = 0.01 + size * 1e-9
-        return Measured(flops=size, seconds=usual + (5.0 if next(calls) < 2 else 0.0))
-
-    monkeypatch.setattr(Calibration, "_measured", measured)
-    rates = Calibration(run, build(run.job, decisions), decisions).whole()
-    assert (rates.seconds_per_flop, rates.micro_seconds) == pytest.approx((1e-9, 0.01))
+    rates, _ = told(make_job(tmp_path, tiny_model, **LONG | {"epochs": 200.0}), monkeypatch, 5.0)
+    assert (rates.seconds_per_flop, rates.micro_seconds) == pytest.approx((1e-6, 10.0))
     assert rates.first_seconds == pytest.approx(10.0)
+
+
+def test_it_ends_where_it_would_take_too_much_of_the_run(
+    home: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path, tiny_model, **LONG | {"epochs": 200.0})
+    _, quick = told(job, monkeypatch, 0.0)
+    assert len(quick) == 2 + 1 + MOST_ROUNDS  # the first two, a quarter, the rounds
+    _, slow = told(job, monkeypatch, 1e6)
+    assert len(slow) == 2 + 1 + LEAST_ROUNDS
 
 
 def test_what_stays_after_a_first_pass_is_no_activation(home: Path, tiny_model: Path, tmp_path: Path) -> None:
